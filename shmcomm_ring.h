@@ -164,10 +164,10 @@ SHMC_API int shmc_spsc_format(void *mem, uint64_t bytes,
 
 /* Open a handle on such memory, for a thread or a process that shares it.
  * Owner   the memory stays the caller's and outlives the handle.
- * Crash   no liveness there: a dead side's role stays taken until the next
- *         format.  Use shmc_spsc_open where a side may die.
- * Errors  SHMC_EBUSY the role is taken; SHMC_ETYPE no queue there;
- *         SHMC_EVERSION; SHMC_EBYTEORDER; SHMC_ECORRUPT; SHMC_EINVAL.     */
+ * Safety  the caller sees to it that each role has one holder, and that a
+ *         forked child maps anew; shmc_spsc_open does both by itself.
+ * Errors  SHMC_ETYPE no queue there; SHMC_EVERSION; SHMC_EBYTEORDER;
+ *         SHMC_ECORRUPT; SHMC_EINVAL.                                     */
 SHMC_API int shmc_spsc_map(shmc_spsc *q, void *mem, uint64_t bytes,
                            uint32_t role);
 

@@ -1,0 +1,1571 @@
+/* shmcomm.h - named, self-describing shared memory for C, without a daemon.
+ *
+ *     #define SHMCOMM_IMPLEMENTATION            // in exactly one .c file
+ *     #include "shmcomm.h"
+ *     shmc_segment s;
+ *     if (shmc_segment_open(&s, "robot/state", NULL)) return 1;
+ *     shmc_object_desc d = { .bytes = 4096, .type_name = "map" };
+ *     shmc_object map;                          // map.mem: shared by name
+ *     shmc_object_open(&s, "map", &d, &map);
+ *     shmc_object_close(&s, &map);
+ *     shmc_segment_close(&s);
+ *
+ * Manual: docs/shmcomm.md, bytes: docs/layout.md, limits: docs/caveats.md
+ * SPDX-License-Identifier: MIT                                            */
+#ifndef SHMCOMM_H
+#define SHMCOMM_H
+
+#include "shmcomm_bell.h"
+
+#define SHMC_VERSION_STRING "0.1.0"
+
+/* ---- configuration: none of these changes a shared byte ---------------- */
+
+#ifndef SHMC_LOCK_TIMEOUT_NS        /* wait for a directory's lock          */
+#define SHMC_LOCK_TIMEOUT_NS 10000000000
+#endif
+
+/* ---- constants --------------------------------------------------------- */
+
+enum {
+    SHMC_TYPE_NAME_BYTES = 64,
+    SHMC_MAX_PARTICIPANTS = 4096,
+    SHMC_MAX_OBJECTS = 4096
+};
+
+/* Flags of a segment.  EPHEMERAL is kept in the segment, the rest is this
+ * process's own choice.                                                   */
+enum {
+    SHMC_READ_ONLY = 1,             /* map read-only, be no participant     */
+    SHMC_INSPECT   = 2,             /* read-only and unseen by everybody    */
+    SHMC_EPHEMERAL = 4,             /* the last one to close removes it     */
+    SHMC_PREFAULT  = 8,             /* touch every page at open             */
+    SHMC_MLOCK     = 16,            /* keep every page in memory            */
+    SHMC_HUGEPAGES = 32,            /* ask for transparent huge pages       */
+    SHMC_SET_GID   = 64,            /* desc.gid counts                      */
+    SHMC_FORCE     = 128            /* unlink: although somebody uses it    */
+};
+
+enum {                              /* kinds of directory objects           */
+    SHMC_KIND_RAW = 0, SHMC_KIND_COUNTER = 1, SHMC_KIND_SPSC = 2,
+    SHMC_KIND_RECQ = 3, SHMC_KIND_MPMC = 4, SHMC_KIND_BCAST = 5,
+    SHMC_KIND_LATEST = 6
+};
+
+/* ---- descs ------------------------------------------------------------- */
+
+typedef struct shmc_segment_desc {  /* zero selects the default             */
+    uint64_t heap_bytes;            /* room for objects [1 MiB]             */
+    uint32_t max_objects;           /* 1..4096 [64]                         */
+    uint32_t max_participants;      /* 1..4096 [64]                         */
+    uint32_t mode;                  /* permission bits, umask ignored [0600]*/
+    uint32_t gid;                   /* group, with SHMC_SET_GID             */
+    uint32_t flags;                 /* SHMC_READ_ONLY ...                   */
+    uint32_t wake;                  /* SHMC_WAKE_... [SHMC_WAKE_FENCE]      */
+    const char *dir;                /* [$SHMCOMM_DIR, else /dev/shm]        */
+    const char *prefix;             /* [$SHMCOMM_PREFIX, else shmc]         */
+    const char *label;              /* this participant's name [comm]       */
+} shmc_segment_desc;
+
+typedef struct shmc_object_desc {
+    uint64_t bytes;                 /* size of the region; 0 only to attach */
+    uint64_t type_hash;             /* shmc_type_hash(...); 0: not checked  */
+    uint32_t kind;                  /* SHMC_KIND_...                        */
+    uint32_t version;               /* of the object's layout               */
+    uint32_t elem_bytes;            /* 0: not checked                       */
+    const char *type_name;          /* for people; at most 63 bytes         */
+    int (*init)(void *mem, uint64_t bytes, const void *user);
+    const void *user;               /* handed to init                       */
+} shmc_object_desc;
+
+/* ---- shared layout, version 1 ------------------------------------------
+ * file: segment | participants | directory | heap, each 128-byte aligned.
+ * I1: every field of line 0 and 1 is constant once the file has its name.
+ * I2: participant i is alive with generation g  <=>  slot[i].generation == g
+ *     and somebody holds the lock on byte i of the file.
+ * I3: an entry is BUILDING or DELETING only while its maker holds the
+ *     directory lock; whoever gets the lock next frees such an entry.
+ * I4: the extents of all entries that are not FREE are disjoint, 128-byte
+ *     aligned and inside the heap.
+ * W = only writer, R = reader, (..) = ordering edge named in the code.     */
+
+#define SHMI_SEGMENT_MAGIC "SHMCOMM"
+enum { SHMI_SEGMENT_VERSION = 1, SHMI_BYTE_ORDER = 0x01020304 };
+
+typedef struct shmc_segment_shm {
+    char     magic[8];              /* W creator        R attacher          */
+    uint32_t version;               /* W creator; constant                  */
+    uint32_t byte_order;            /* W creator; constant                  */
+    uint64_t total_bytes;           /* W creator; constant                  */
+    uint32_t line_bytes;            /* W creator; 128                       */
+    uint32_t max_participants;      /* W creator; constant                  */
+    uint32_t max_objects;           /* W creator; constant                  */
+    uint32_t flags;                 /* W creator; SHMC_EPHEMERAL or 0       */
+    uint32_t wake;                  /* W creator; SHMC_WAKE_...             */
+    int32_t  creator_pid;           /* W creator; for people                */
+    uint64_t participants_at;       /* W creator; constant                  */
+    uint64_t directory_at;          /* W creator; constant                  */
+    uint64_t heap_at;               /* W creator; constant                  */
+    uint64_t heap_bytes;            /* W creator; constant                  */
+    uint64_t created_ns;            /* W creator; CLOCK_MONOTONIC           */
+    uint64_t created_realtime_ns;   /* W creator; for people                */
+    uint8_t  pad0[SHMC_LINE - 96];
+    char     name[SHMC_NAME_BYTES]; /* W creator; constant                  */
+    uint32_t changes;               /* W lock holder (R1)  R anybody (A1)   */
+    uint32_t memory_lock;           /* W threads, when there is no file     */
+    uint8_t  pad1[SHMC_LINE - 8];
+    uint8_t  reserved[SHMC_LINE];
+} shmc_segment_shm;
+SHMC_LAYOUT_AT(shmc_segment_shm, version, 8);
+SHMC_LAYOUT_AT(shmc_segment_shm, total_bytes, 16);
+SHMC_LAYOUT_AT(shmc_segment_shm, max_participants, 28);
+SHMC_LAYOUT_AT(shmc_segment_shm, wake, 40);
+SHMC_LAYOUT_AT(shmc_segment_shm, participants_at, 48);
+SHMC_LAYOUT_AT(shmc_segment_shm, heap_bytes, 72);
+SHMC_LAYOUT_AT(shmc_segment_shm, created_realtime_ns, 88);
+SHMC_LAYOUT_AT(shmc_segment_shm, name, 128);
+SHMC_LAYOUT_AT(shmc_segment_shm, changes, 256);
+SHMC_LAYOUT_SIZE(shmc_segment_shm, 512);
+
+typedef struct shmc_participant_shm {
+    uint64_t generation;            /* W lock holder of byte i (R2) R (A2)  */
+    uint64_t start;                 /* W the same; process start ticks      */
+    uint64_t attached_realtime_ns;  /* W the same; for people               */
+    uint32_t pid;                   /* W the same; 0 = detached             */
+    uint8_t  pad0[4];
+    char     label[32];             /* W the same; for people               */
+    uint8_t  pad1[SHMC_LINE - 64];
+} shmc_participant_shm;
+SHMC_LAYOUT_AT(shmc_participant_shm, pid, 24);
+SHMC_LAYOUT_AT(shmc_participant_shm, label, 32);
+SHMC_LAYOUT_SIZE(shmc_participant_shm, SHMC_LINE);
+
+enum { SHMI_FREE = 0, SHMI_BUILDING = 1, SHMI_READY = 2, SHMI_DELETING = 3 };
+
+typedef struct shmc_entry_shm {
+    uint32_t state;                 /* W lock holder (R3)  R lookup (A3)    */
+    uint32_t generation;            /* W lock holder; +1 each time freed    */
+    uint64_t offset;                /* W lock holder before R3              */
+    uint64_t bytes;                 /* W lock holder before R3              */
+    uint64_t type_hash;             /* W lock holder before R3              */
+    uint32_t kind;                  /* W lock holder before R3              */
+    uint32_t version;               /* W lock holder before R3              */
+    uint32_t elem_bytes;            /* W lock holder before R3              */
+    int32_t  creator_pid;           /* W lock holder; for people            */
+    uint64_t created_realtime_ns;   /* W lock holder; for people            */
+    uint64_t reserved;
+    char     type_name[SHMC_TYPE_NAME_BYTES];
+    char     name[SHMC_NAME_BYTES];
+} shmc_entry_shm;
+SHMC_LAYOUT_AT(shmc_entry_shm, offset, 8);
+SHMC_LAYOUT_AT(shmc_entry_shm, kind, 32);
+SHMC_LAYOUT_AT(shmc_entry_shm, created_realtime_ns, 48);
+SHMC_LAYOUT_AT(shmc_entry_shm, type_name, 64);
+SHMC_LAYOUT_AT(shmc_entry_shm, name, 128);
+SHMC_LAYOUT_SIZE(shmc_entry_shm, 2 * SHMC_LINE);
+
+/* One seat of an object: who sits there and what he is in the middle of.
+ * I5: a seat changes hands only after its intents are settled.            */
+typedef struct shmi_seat_shm {
+    uint64_t owner;                 /* W claimant by CAS   R anybody (A4)   */
+    uint64_t intent;                /* W owner (release)   R recoverer      */
+    uint64_t word[14];              /* W owner; meaning is the object's     */
+} shmi_seat_shm;
+SHMC_LAYOUT_AT(shmi_seat_shm, intent, 8);
+SHMC_LAYOUT_SIZE(shmi_seat_shm, SHMC_LINE);
+
+/* ---- handles ----------------------------------------------------------- */
+
+/* This process's view of a segment.  Its address must not change while it
+ * is open.  Private: read nothing in it but through the functions below.  */
+typedef struct shmc_segment {
+    uint8_t *base;                  /* NULL = closed                        */
+    uint64_t bytes, heap_at, heap_bytes, created_ns, generation;
+    shmc_participant_shm *participants;
+    shmc_entry_shm *entries;
+    uint32_t *opened;               /* how often this handle has object i   */
+    uint32_t max_participants, max_objects, participant, epoch, wake;
+    int32_t  fd, dirfd;
+    bool     read_only, inspect, ephemeral, memory, presence;
+    shmi_mutex mutex;               /* threads of this process              */
+    struct shmc_segment *prev, *next;   /* open segments, for fork          */
+    char     name[SHMC_NAME_BYTES];
+    char     file[SHMC_PREFIX_BYTES + SHMC_NAME_BYTES];
+    char     dir[SHMC_DIR_BYTES];
+} shmc_segment;
+
+typedef struct shmc_object {
+    void    *mem;                   /* NULL = closed; 128-byte aligned      */
+    uint64_t bytes;
+    uint32_t index;                 /* in the directory                     */
+    bool     created;               /* by this very call                    */
+} shmc_object;
+
+typedef struct shmc_segment_info {
+    uint64_t total_bytes, heap_bytes, heap_used_bytes, created_realtime_ns;
+    uint32_t max_objects, objects, max_participants, participants;
+    uint32_t flags, wake, layout_version;
+    int32_t  creator_pid;
+    char     name[SHMC_NAME_BYTES];
+} shmc_segment_info;
+
+typedef struct shmc_participant_info {
+    uint64_t generation, attached_realtime_ns;
+    int32_t  pid;
+    bool     alive;
+    char     label[32];
+} shmc_participant_info;
+
+typedef struct shmc_object_info {
+    uint64_t offset, bytes, type_hash, created_realtime_ns;
+    uint32_t kind, version, elem_bytes, index;
+    char     type_name[SHMC_TYPE_NAME_BYTES], name[SHMC_NAME_BYTES];
+} shmc_object_info;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* How often this process is the child of a fork; handles remember it.     */
+extern uint32_t shmi_fork_epoch;
+
+/* ---- segments ---------------------------------------------------------- */
+
+/* Tell how many bytes a segment with this desc takes, or why it cannot be.
+ * Units   bytes, a multiple of the page size.
+ * Errors  SHMC_EINVAL.                                                    */
+SHMC_API int64_t shmc_segment_size_for(const shmc_segment_desc *desc);
+
+/* Create a new segment; the name appears in one step, complete.
+ * Owner   the file outlives its users, unless SHMC_EPHEMERAL.
+ * Safety  any number of processes and threads may race.
+ * Crash   dying before the name appears leaves nothing.
+ * Errors  SHMC_EEXIST; SHMC_ENOSPC (checked here, so that no access can
+ *         raise SIGBUS later); SHMC_EACCES; SHMC_ENAME; SHMC_EINVAL; ...  */
+SHMC_API int shmc_segment_create(shmc_segment *s, const char *name,
+                                 const shmc_segment_desc *desc);
+
+/* Attach to a segment that exists.  Sizes in `desc` that are not zero are
+ * minima.  SHMC_READ_ONLY maps read-only; SHMC_INSPECT also stays unseen.
+ * Errors  SHMC_ENOENT; SHMC_EACCES; SHMC_ECORRUPT not a segment, truncated;
+ *         SHMC_EVERSION; SHMC_EBYTEORDER; SHMC_EMISMATCH; SHMC_ELIMIT all
+ *         participant slots are held by live processes.                   */
+SHMC_API int shmc_segment_attach(shmc_segment *s, const char *name,
+                                 const shmc_segment_desc *desc);
+
+/* Attach, or create where the name is free.  A live segment is never
+ * clobbered.  Errors as above, but for EEXIST and ENOENT.                 */
+SHMC_API int shmc_segment_open(shmc_segment *s, const char *name,
+                               const shmc_segment_desc *desc);
+
+/* Detach.  Everything opened through the handle must be closed before.
+ * Safety  in a forked child it only releases the child's mapping.         */
+SHMC_API int shmc_segment_close(shmc_segment *s);
+
+/* Remove a segment's name, unless a live process has it open.  With
+ * SHMC_FORCE also then: they keep their memory, newcomers get a new one.
+ * Errors  SHMC_ENOENT; SHMC_EBUSY; SHMC_EACCES; SHMC_ECORRUPT the file is
+ *         no segment (never removed without SHMC_FORCE).                  */
+SHMC_API int shmc_segment_unlink(const char *name,
+                                 const shmc_segment_desc *desc);
+
+/* Lay a segment out in memory of the caller, for the threads of one
+ * process (or a carve-out): 128-byte aligned, >= shmc_segment_size_for.   */
+SHMC_API int shmc_segment_format(void *mem, uint64_t bytes,
+                                 const shmc_segment_desc *desc);
+
+/* Open a handle on such memory.  Owner  the memory stays the caller's.
+ * Crash   no liveness there: every participant counts as alive.           */
+SHMC_API int shmc_segment_map(shmc_segment *s, void *mem, uint64_t bytes);
+
+/* Call `fn` for each segment's name in desc's directory and prefix; stop
+ * when it returns non-zero.  Returns that, 0, or a negative error.        */
+SHMC_API int shmc_segment_each(const shmc_segment_desc *desc,
+                               int (*fn)(void *user, const char *name),
+                               void *user);
+
+/* Describe the segment.  Safety  any thread; disturbs nobody.             */
+SHMC_API int shmc_segment_info_get(shmc_segment *s, shmc_segment_info *out);
+
+/* Tell whether the segment still has its name (0 or 1).                   */
+SHMC_API int shmc_segment_linked(const shmc_segment *s);
+
+/* Tell how many other open handles, in any process, the segment has: 0, or
+ * 1 for "at least one".                                                   */
+SHMC_API int shmc_segment_shared(const shmc_segment *s);
+
+/* Describe participant i.  Errors  SHMC_ENOENT the slot was never used.   */
+SHMC_API int shmc_participant_info_get(const shmc_segment *s, uint32_t i,
+                                       shmc_participant_info *out);
+
+/* ---- objects in a segment ---------------------------------------------- */
+
+/* Create a named object, or attach to it.  `init` runs once, in one
+ * process, on zeroed memory, before anybody else can see the object.
+ * Safety  any number of processes and threads may race.
+ * Cost    blocks on the directory's lock only when it creates.
+ * Crash   dying inside frees entry and space at the next creation.
+ * Errors  SHMC_ETYPE, SHMC_EVERSION with both sides' values; SHMC_ENOSPC
+ *         heap is full; SHMC_ELIMIT directory is full; SHMC_ENAME;
+ *         SHMC_ETIMEDOUT the lock's holder is stopped; what init says.    */
+SHMC_API int shmc_object_open(shmc_segment *s, const char *name,
+                              const shmc_object_desc *desc,
+                              shmc_object *out);
+
+/* The same, only if it exists.  Errors  SHMC_ENOENT and the above.        */
+SHMC_API int shmc_object_attach(shmc_segment *s, const char *name,
+                                const shmc_object_desc *desc,
+                                shmc_object *out);
+
+SHMC_API int shmc_object_close(shmc_segment *s, shmc_object *object);
+
+/* Remove an object and free its space.
+ * Errors  SHMC_ENOENT; SHMC_EBUSY a live process (or this handle) has it
+ *         open; SHMC_EROFS.                                               */
+SHMC_API int shmc_object_remove(shmc_segment *s, const char *name);
+
+/* Describe the object in directory entry i < max_objects.
+ * Errors  SHMC_ENOENT the entry is free.                                  */
+SHMC_API int shmc_object_info_get(const shmc_segment *s, uint32_t i,
+                                  shmc_object_info *out);
+
+/* ---- private: for the other headers ------------------------------------ */
+
+#define SHMI_OWNER_LOCAL UINT64_MAX     /* no segment: taken for alive      */
+
+SHMC_API uint64_t shmi_owner_self(const shmc_segment *s);
+SHMC_API bool     shmi_owner_alive(const shmc_segment *s, uint64_t owner);
+SHMC_API int32_t  shmi_owner_pid(const shmc_segment *s, uint64_t owner);
+
+/* Take an exclusive role: 0 or a dead owner's word becomes ours.
+ * Errors  SHMC_EBUSY, naming the live holder.                             */
+SHMC_API int  shmi_role_claim(const shmc_segment *s, uint64_t *word,
+                              const char *what);
+SHMC_API void shmi_role_drop(const shmc_segment *s, uint64_t *word);
+
+/* Take a seat.  `settle` brings whatever a dead owner's seat intended to an
+ * end; it must be idempotent, several processes may run it at once.  It
+ * returns 0, or a negative code if the seat must stay as it is for now.
+ * Returns the seat's index, or SHMC_ELIMIT.                               */
+typedef int (*shmi_settle_fn)(void *ctx, uint32_t seat);
+SHMC_API int  shmi_seat_claim(const shmc_segment *s, shmi_seat_shm *seats,
+                              uint32_t count, shmi_settle_fn settle,
+                              void *ctx);
+SHMC_API void shmi_seat_drop(shmi_seat_shm *seat);
+
+/* Give up a name if nobody else has the segment open, then close.  Returns
+ * 1 when the name is gone, else 0.                                        */
+SHMC_API int shmi_segment_close_and_remove(shmc_segment *s);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* SHMCOMM_H */
+
+#if defined(SHMCOMM_IMPLEMENTATION) && !defined(SHMCOMM_CORE_IMPLEMENTED)
+#define SHMCOMM_CORE_IMPLEMENTED
+#ifdef __cplusplus
+#error "compile SHMCOMM_IMPLEMENTATION in a C file; C++ may include the rest"
+#endif
+
+#include <stdio.h>
+#include <string.h>
+
+/* >>fork */
+
+uint32_t shmi_fork_epoch;
+
+static struct {
+    shmi_mutex mutex;
+    shmc_segment *first;            /* every open segment with a file       */
+    bool hooked;
+} shmi_open_list;
+
+static void
+shmi_fork_prepare(void)
+{
+    shmi_mutex_lock(&shmi_open_list.mutex);
+}
+
+static void
+shmi_fork_parent(void)
+{
+    shmi_mutex_unlock(&shmi_open_list.mutex);
+}
+
+/* The child shares our open file description, and so our locks.  It closes
+ * its descriptors (an unlock would free the parent's) and every handle that
+ * it inherited is told apart by the epoch.                                */
+static void
+shmi_fork_child(void)
+{
+    shmi_fork_epoch++;
+    for (shmc_segment *s = shmi_open_list.first; s != NULL; s = s->next) {
+        shmi_close(s->fd);
+        shmi_close(s->dirfd);
+        s->fd = s->dirfd = -1;
+    }
+    shmi_open_list.first = NULL;
+    shmi_mutex_unlock(&shmi_open_list.mutex);
+}
+
+static void
+shmi_open_list_add(shmc_segment *s)
+{
+    shmi_mutex_lock(&shmi_open_list.mutex);
+    if (!shmi_open_list.hooked) {
+        shmi_on_fork(shmi_fork_prepare, shmi_fork_parent, shmi_fork_child);
+        shmi_open_list.hooked = true;
+    }
+    s->prev = NULL;
+    s->next = shmi_open_list.first;
+    if (s->next != NULL) s->next->prev = s;
+    shmi_open_list.first = s;
+    shmi_mutex_unlock(&shmi_open_list.mutex);
+}
+
+static void
+shmi_open_list_remove(shmc_segment *s)
+{
+    shmi_mutex_lock(&shmi_open_list.mutex);
+    if (s->prev != NULL) s->prev->next = s->next;
+    else if (shmi_open_list.first == s) shmi_open_list.first = s->next;
+    if (s->next != NULL) s->next->prev = s->prev;
+    shmi_mutex_unlock(&shmi_open_list.mutex);
+}
+
+/* >>segments: geometry */
+
+/* Locks on the segment's file, far beyond its end but for participants.   */
+#define SHMI_LOCK_DIRECTORY (UINT64_C(1) << 40)
+#define SHMI_LOCK_PRESENCE  ((UINT64_C(1) << 40) + 1)
+#define SHMI_LOCK_OBJECTS   (UINT64_C(1) << 41)
+#define SHMI_HEAP_LIMIT     (UINT64_C(1) << 46)
+
+#define SHMI_SEGMENT_FLAGS                                                    \
+    ((uint32_t)(SHMC_READ_ONLY | SHMC_INSPECT | SHMC_EPHEMERAL |              \
+                SHMC_PREFAULT | SHMC_MLOCK | SHMC_HUGEPAGES | SHMC_SET_GID |  \
+                SHMC_FORCE))
+
+typedef struct shmi_geometry {
+    uint64_t participants_at, directory_at, heap_at, heap_bytes, total_bytes;
+    uint32_t max_participants, max_objects;
+} shmi_geometry;
+
+/* Check a desc and work out where everything goes.                        */
+static int
+shmi_geometry_of(const shmc_segment_desc *desc, shmi_geometry *g)
+{
+    static const shmc_segment_desc defaults;
+    const shmc_segment_desc *d = desc != NULL ? desc : &defaults;
+
+    if ((d->flags & ~SHMI_SEGMENT_FLAGS) != 0)
+        return shmi_fail(SHMC_EINVAL, "segment flags 0x%x: unknown bits 0x%x",
+                         d->flags, d->flags & ~SHMI_SEGMENT_FLAGS);
+    if (d->wake > SHMC_WAKE_ASYMMETRIC)
+        return shmi_fail(SHMC_EINVAL, "segment wake %u: give SHMC_WAKE_FENCE or "
+                         "SHMC_WAKE_ASYMMETRIC", d->wake);
+    if ((d->mode & ~0777u) != 0)
+        return shmi_fail(SHMC_EINVAL, "segment mode 0%o: give permission bits "
+                         "only, such as 0660", d->mode);
+    if (d->max_participants > SHMC_MAX_PARTICIPANTS)
+        return shmi_fail(SHMC_EINVAL, "max_participants %u: at most %d",
+                         d->max_participants, SHMC_MAX_PARTICIPANTS);
+    if (d->max_objects > SHMC_MAX_OBJECTS)
+        return shmi_fail(SHMC_EINVAL, "max_objects %u: at most %d",
+                         d->max_objects, SHMC_MAX_OBJECTS);
+    if (d->heap_bytes > SHMI_HEAP_LIMIT)
+        return shmi_fail(SHMC_EINVAL, "heap_bytes %llu: at most 2^46",
+                         (unsigned long long)d->heap_bytes);
+    const uint64_t page = shmi_page_bytes();
+    g->max_participants = d->max_participants ? d->max_participants : 64;
+    g->max_objects = d->max_objects ? d->max_objects : 64;
+    g->heap_bytes = shmi_round_up(d->heap_bytes ? d->heap_bytes : 1u << 20,
+                                  page);
+    g->participants_at = sizeof(shmc_segment_shm);
+    g->directory_at = g->participants_at +
+        (uint64_t)g->max_participants * sizeof(shmc_participant_shm);
+    g->heap_at = shmi_round_up(g->directory_at +
+        (uint64_t)g->max_objects * sizeof(shmc_entry_shm), page);
+    g->total_bytes = g->heap_at + g->heap_bytes;
+    return SHMC_OK;
+}
+
+SHMC_API int64_t
+shmc_segment_size_for(const shmc_segment_desc *desc)
+{
+    shmi_geometry g;
+    const int r = shmi_geometry_of(desc, &g);
+
+    return r == SHMC_OK ? (int64_t)g.total_bytes : r;
+}
+
+/* Fill the constant lines of a segment in zeroed memory.                  */
+static void
+shmi_segment_init(void *mem, const shmi_geometry *g, const char *name,
+                  uint32_t flags, uint32_t wake)
+{
+    shmc_segment_shm *shm = mem;
+
+    memcpy(shm->magic, SHMI_SEGMENT_MAGIC, sizeof shm->magic);
+    shm->version = SHMI_SEGMENT_VERSION;
+    shm->byte_order = SHMI_BYTE_ORDER;
+    shm->total_bytes = g->total_bytes;
+    shm->line_bytes = SHMC_LINE;
+    shm->max_participants = g->max_participants;
+    shm->max_objects = g->max_objects;
+    shm->flags = flags & SHMC_EPHEMERAL;
+    shm->wake = wake;
+    shm->creator_pid = shmi_process_id();
+    shm->participants_at = g->participants_at;
+    shm->directory_at = g->directory_at;
+    shm->heap_at = g->heap_at;
+    shm->heap_bytes = g->heap_bytes;
+    shm->created_ns = shmi_now_ns();
+    shm->created_realtime_ns = shmi_realtime_ns();
+    snprintf(shm->name, sizeof shm->name, "%s", name);
+}
+
+/* Check the constant lines, which are untrusted, and copy them out.       */
+static int
+shmi_segment_check(shmc_segment *s, const void *mem, uint64_t bytes)
+{
+    shmc_segment_shm h;             /* each field is loaded once, then used */
+    const char *n = s->name;
+
+    if (bytes < sizeof h)
+        return shmi_fail(SHMC_ECORRUPT, "segment '%s' has %llu bytes, a header "
+                         "has %zu: truncated or not a segment", n,
+                         (unsigned long long)bytes, sizeof h);
+    memcpy(&h, mem, sizeof h);
+    if (memcmp(h.magic, SHMI_SEGMENT_MAGIC, sizeof h.magic) != 0)
+        return shmi_fail(SHMC_ECORRUPT, "segment '%s' does not begin with %s: "
+                         "another program's file?", n, SHMI_SEGMENT_MAGIC);
+    if (h.byte_order != SHMI_BYTE_ORDER)
+        return shmi_fail(SHMC_EBYTEORDER, "segment '%s' has byte order mark "
+                         "0x%08x, this machine has 0x%08x", n, h.byte_order,
+                         (unsigned)SHMI_BYTE_ORDER);
+    if (h.version != SHMI_SEGMENT_VERSION || h.line_bytes != SHMC_LINE)
+        return shmi_fail(SHMC_EVERSION, "segment '%s' has layout %u with lines "
+                         "of %u, this library has %d with %u: rebuild the older "
+                         "side", n, h.version, h.line_bytes,
+                         SHMI_SEGMENT_VERSION, SHMC_LINE);
+    const uint64_t people = (uint64_t)h.max_participants *
+                            sizeof(shmc_participant_shm);
+    const uint64_t entries = (uint64_t)h.max_objects * sizeof(shmc_entry_shm);
+    if (h.total_bytes > bytes)
+        return shmi_fail(SHMC_ECORRUPT, "segment '%s' is truncated: %llu bytes "
+                         "of %llu", n, (unsigned long long)bytes,
+                         (unsigned long long)h.total_bytes);
+    if (h.max_participants == 0 || h.max_participants > SHMC_MAX_PARTICIPANTS ||
+        h.max_objects == 0 || h.max_objects > SHMC_MAX_OBJECTS ||
+        h.wake > SHMC_WAKE_ASYMMETRIC || h.heap_bytes > SHMI_HEAP_LIMIT ||
+        h.participants_at != sizeof h ||
+        h.directory_at != h.participants_at + people ||
+        h.heap_at % SHMC_LINE != 0 || h.heap_at > h.total_bytes ||
+        h.heap_at < h.directory_at + entries ||
+        h.total_bytes - h.heap_at != h.heap_bytes)
+        return shmi_fail(SHMC_ECORRUPT, "segment '%s' has a header whose sizes "
+                         "contradict each other: damaged", n);
+    s->bytes = h.total_bytes;
+    s->heap_at = h.heap_at;
+    s->heap_bytes = h.heap_bytes;
+    s->created_ns = h.created_ns;
+    s->max_participants = h.max_participants;
+    s->max_objects = h.max_objects;
+    s->wake = h.wake;
+    s->ephemeral = (h.flags & SHMC_EPHEMERAL) != 0;
+    return SHMC_OK;
+}
+
+static void
+shmi_segment_point(shmc_segment *s, void *mem)
+{
+    s->base = mem;
+    s->participants = (void *)(s->base + sizeof(shmc_segment_shm));
+    s->entries = (void *)(s->participants + s->max_participants);
+    s->epoch = shmi_fork_epoch;
+}
+
+static shmc_segment_shm *
+shmi_segment_head(const shmc_segment *s)
+{
+    return (void *)s->base;
+}
+
+/* >>participants */
+
+/* Store who we are in slot i, which is ours.                              */
+static void
+shmi_participant_fill(shmc_segment *s, uint32_t i, const char *label)
+{
+    shmc_participant_shm *slot = &s->participants[i];
+    char comm[sizeof slot->label] = "";
+
+    s->participant = i;
+    s->generation = (shmi_load_rlx_64(&slot->generation) + 1) &
+                    ((UINT64_C(1) << 47) - 1);
+    if (s->generation == 0) s->generation = 1;
+    shmi_process_name(comm, sizeof comm);
+    slot->start = shmi_process_start(shmi_process_id());
+    slot->attached_realtime_ns = shmi_realtime_ns();
+    snprintf(slot->label, sizeof slot->label, "%s", label ? label : comm);
+    shmi_store_rel_32(&slot->pid, (uint32_t)shmi_process_id());
+    /* R2 -> A2: the texts above, and the lock on byte i, happen before
+     * anybody takes this generation for alive or dead.                    */
+    shmi_store_rel_64(&slot->generation, s->generation);
+}
+
+/* Take the first slot that no live process holds.  The lock is the claim. */
+static int
+shmi_participant_join(shmc_segment *s, const char *label)
+{
+    for (uint32_t i = 0; i < s->max_participants; i++) {
+        const int r = shmi_lock_try(s->fd, i, true);
+        if (r == SHMI_OS_EAGAIN) continue;
+        if (r < 0) return shmi_fail_os(r, "lock a slot of segment", s->name,
+                                       s->dir, s->file);
+        shmi_participant_fill(s, i, label);
+        return SHMC_OK;
+    }
+    return shmi_fail(SHMC_ELIMIT, "segment '%s': all %u participant slots are "
+                     "held by live processes; create it with a larger "
+                     "max_participants", s->name, s->max_participants);
+}
+
+SHMC_API uint64_t
+shmi_owner_self(const shmc_segment *s)
+{
+    if (s == NULL) return SHMI_OWNER_LOCAL;
+    return s->generation << 16 | (s->participant + 1);
+}
+
+SHMC_API bool
+shmi_owner_alive(const shmc_segment *s, uint64_t owner)
+{
+    if (owner == 0) return false;
+    if (s == NULL || owner == SHMI_OWNER_LOCAL) return true;
+    if (!s->read_only && owner == shmi_owner_self(s)) return true;
+    const uint32_t i = (uint32_t)(owner & 0xffff) - 1;
+    if (i >= s->max_participants) return false;     /* scribbled: nobody    */
+    const shmc_participant_shm *slot = &s->participants[i];
+    /* A2 <- R2: the owner's lock was taken before its generation showed.  */
+    if (shmi_load_acq_64(&slot->generation) != owner >> 16) return false;
+    if (s->memory) return shmi_load_acq_32(&slot->pid) != 0;
+    if (!s->read_only && i == s->participant) return true;
+    if (shmi_lock_probe(s->fd, i) != 0) return true;
+    /* Nobody holds byte i.  A newcomer with a new generation may have come
+     * and gone in between, but the owner itself is gone for certain.      */
+    return false;
+}
+
+SHMC_API int32_t
+shmi_owner_pid(const shmc_segment *s, uint64_t owner)
+{
+    if (s == NULL || owner == 0 || owner == SHMI_OWNER_LOCAL)
+        return shmi_process_id();
+    const uint32_t i = (uint32_t)(owner & 0xffff) - 1;
+    if (i >= s->max_participants) return 0;
+    return (int32_t)shmi_load_rlx_32(&s->participants[i].pid);
+}
+
+SHMC_API int
+shmi_role_claim(const shmc_segment *s, uint64_t *word, const char *what)
+{
+    const uint64_t self = shmi_owner_self(s);
+    uint64_t seen = shmi_load_acq_64(word);
+
+    if (s != NULL && s->read_only)
+        return shmi_fail(SHMC_EROFS, "become %s: segment '%s' is open read-only",
+                         what, s->name);
+    /* In caller-supplied memory the caller keeps roles apart.  Each round
+     * that fails was lost to somebody else, so that a few are enough.     */
+    for (int i = 0; i < SHMC_MAX_PARTICIPANTS; i++) {
+        if (s != NULL && seen != 0 && shmi_owner_alive(s, seen)) break;
+        if (shmi_cas_64(word, &seen, self)) return SHMC_OK;
+    }
+    return shmi_fail(SHMC_EBUSY, "become %s in segment '%s': process %d is, and "
+                     "is alive", what, s ? s->name : "(memory)",
+                     (int)shmi_owner_pid(s, seen));
+}
+
+SHMC_API void
+shmi_role_drop(const shmc_segment *s, uint64_t *word)
+{
+    uint64_t self = shmi_owner_self(s);
+
+    (void)shmi_cas_64(word, &self, 0);
+}
+
+SHMC_API int
+shmi_seat_claim(const shmc_segment *s, shmi_seat_shm *seats, uint32_t count,
+                shmi_settle_fn settle, void *ctx)
+{
+    const uint64_t self = shmi_owner_self(s);
+
+    for (uint32_t i = 0; i < count; i++) {
+        /* A4 <- any CAS of owner: its holder's last words are visible.    */
+        uint64_t seen = shmi_load_acq_64(&seats[i].owner);
+        if (seen != 0) {
+            if (shmi_owner_alive(s, seen)) continue;
+            if (settle != NULL && settle(ctx, i) < 0) continue;
+        }
+        if (!shmi_cas_64(&seats[i].owner, &seen, self)) continue;
+        /* I5: settled before the CAS; nobody else writes it now.          */
+        shmi_store_rel_64(&seats[i].intent, 0);
+        return (int)i;
+    }
+    return shmi_fail(SHMC_ELIMIT, "segment '%s': all %u seats of the object are "
+                     "taken; create it with more", s ? s->name : "(memory)",
+                     count);
+}
+
+SHMC_API void
+shmi_seat_drop(shmi_seat_shm *seat)
+{
+    shmi_store_rel_64(&seat->owner, 0);
+}
+
+SHMC_API int
+shmc_participant_info_get(const shmc_segment *s, uint32_t i,
+                          shmc_participant_info *out)
+{
+    memset(out, 0, sizeof *out);
+    if (i >= s->max_participants)
+        return shmi_fail(SHMC_EINVAL, "participant %u: segment '%s' has %u", i,
+                         s->name, s->max_participants);
+    if (s->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    const shmc_participant_shm *slot = &s->participants[i];
+    out->generation = shmi_load_acq_64(&slot->generation);  /* A2 <- R2     */
+    if (out->generation == 0) return SHMC_ENOENT;
+    out->pid = (int32_t)shmi_load_acq_32(&slot->pid);
+    out->attached_realtime_ns = slot->attached_realtime_ns;
+    memcpy(out->label, slot->label, sizeof out->label);
+    out->label[sizeof out->label - 1] = '\0';
+    out->alive = out->pid != 0 &&
+                 shmi_owner_alive(s, out->generation << 16 | (i + 1));
+    return SHMC_OK;
+}
+
+/* >>segments: create, attach, close */
+
+/* Work out directory and file name; nothing is touched yet.               */
+static int
+shmi_segment_name(shmc_segment *s, const char *name,
+                  const shmc_segment_desc *d)
+{
+    const char *dir;
+
+    memset(s, 0, sizeof *s);
+    s->fd = s->dirfd = -1;
+    int r = shmi_directory(d->dir, &dir);
+    if (r == SHMC_OK)
+        r = shmc_name_to_file(d->prefix, name, s->file, sizeof s->file);
+    if (r != SHMC_OK) return r;
+    snprintf(s->dir, sizeof s->dir, "%s", dir);
+    snprintf(s->name, sizeof s->name, "%s", name);
+    s->dirfd = shmi_dir_open(s->dir);
+    if (s->dirfd >= 0) return SHMC_OK;
+    return shmi_fail_os(s->dirfd, "open the folder of segment", name, s->dir,
+                        "");
+}
+
+/* Let go of everything the handle holds; also half-way through an open.   */
+static void
+shmi_segment_release(shmc_segment *s)
+{
+    if (s->base != NULL && !s->memory) shmi_unmap(s->base, s->bytes);
+    if (s->fd >= 0) shmi_close(s->fd);
+    if (s->dirfd >= 0) shmi_close(s->dirfd);
+    shmi_free(s->opened);
+    s->base = NULL;
+    s->opened = NULL;
+    s->fd = s->dirfd = -1;
+}
+
+/* Map the file behind s->fd, check it, and become a participant.          */
+static int
+shmi_segment_enter(shmc_segment *s, const shmc_segment_desc *d, uint64_t bytes)
+{
+    void *mem = NULL;
+    uint32_t how = 0;
+    shmc_segment_shm head;
+
+    int r = shmi_map(s->fd, bytes < sizeof head ? 1 : bytes, s->read_only, 0,
+                     &mem);
+    if (r < 0) return shmi_fail_os(r, "map segment", s->name, s->dir, s->file);
+    s->bytes = bytes;
+    r = shmi_segment_check(s, mem, bytes);
+    if (r != SHMC_OK) {
+        shmi_unmap(mem, bytes < sizeof head ? 1 : bytes);
+        return r;
+    }
+    s->bytes = bytes;               /* what is mapped, and unmapped later   */
+    shmi_segment_point(s, mem);
+    if (d->flags & SHMC_PREFAULT) how |= SHMI_MAP_PREFAULT;
+    if (d->flags & SHMC_MLOCK) how |= SHMI_MAP_LOCK;
+    if (d->flags & SHMC_HUGEPAGES) how |= SHMI_MAP_HUGE;
+    if (how != 0) {
+        r = shmi_map_advise(mem, bytes, s->read_only, how);
+        if (r < 0) return shmi_fail_os(r, "prefault, lock or enlarge the pages "
+                                       "of segment", s->name, s->dir, s->file);
+    }
+    if (!s->read_only) {
+        r = shmi_participant_join(s, d->label);
+        if (r != SHMC_OK) return r;
+    }
+    if (s->wake == SHMC_WAKE_ASYMMETRIC && shmi_membarrier_register() < 0)
+        return shmi_fail(SHMC_ENOTSUP, "segment '%s' wakes by membarrier, which "
+                         "this process may not call (seccomp?); create it with "
+                         "SHMC_WAKE_FENCE", s->name);
+    s->opened = shmi_alloc(s->max_objects * sizeof *s->opened);
+    if (s->opened == NULL)
+        return shmi_fail(SHMC_ENOMEM, "open segment '%s': no memory for %u "
+                         "words", s->name, s->max_objects);
+    shmi_open_list_add(s);
+    return SHMC_OK;
+}
+
+/* Refuse a segment smaller than what was asked for.                       */
+static int
+shmi_segment_suits(const shmc_segment *s, const shmc_segment_desc *d)
+{
+    shmi_geometry g;
+    const int r = shmi_geometry_of(d, &g);
+
+    if (r != SHMC_OK) return r;
+    if (d->heap_bytes != 0 && s->heap_bytes < g.heap_bytes)
+        return shmi_fail(SHMC_EMISMATCH, "segment '%s' has a heap of %llu bytes, "
+                         "%llu were asked for", s->name,
+                         (unsigned long long)s->heap_bytes,
+                         (unsigned long long)g.heap_bytes);
+    if (s->max_objects < d->max_objects ||
+        s->max_participants < d->max_participants)
+        return shmi_fail(SHMC_EMISMATCH, "segment '%s' has room for %u objects "
+                         "and %u participants, %u and %u were asked for",
+                         s->name, s->max_objects, s->max_participants,
+                         d->max_objects, d->max_participants);
+    if (d->wake != SHMC_WAKE_FENCE && d->wake != s->wake)
+        return shmi_fail(SHMC_EMISMATCH, "segment '%s' has wake %u, %u was asked "
+                         "for", s->name, s->wake, d->wake);
+    return SHMC_OK;
+}
+
+/* Open the file by name and say "present".  Returns SHMC_EAGAIN when the
+ * file lost its name meanwhile, so that the caller looks again.           */
+static int
+shmi_segment_find(shmc_segment *s, const shmc_segment_desc *d,
+                  shmi_file_info *info)
+{
+    int r = -1;
+
+    s->inspect = (d->flags & SHMC_INSPECT) != 0;
+    s->read_only = s->inspect || (d->flags & SHMC_READ_ONLY) != 0;
+    /* A read-only user keeps a writable descriptor if it may have one: the
+     * last to close an ephemeral segment must be able to lock it.         */
+    s->fd = shmi_file_open(s->dirfd, s->file, s->inspect);
+    if (s->fd == SHMI_OS_EACCES && s->read_only)
+        s->fd = shmi_file_open(s->dirfd, s->file, true);
+    if (s->fd < 0) {
+        r = s->fd;
+        s->fd = -1;
+        return shmi_fail_os(r, "attach to segment", s->name, s->dir, s->file);
+    }
+    if (!s->inspect) {
+        r = shmi_lock_wait(s->fd, SHMI_LOCK_PRESENCE, false,
+                           shmi_deadline(SHMC_LOCK_TIMEOUT_NS));
+        if (r < 0) return shmi_fail_os(r, "be present in segment", s->name,
+                                       s->dir, s->file);
+        s->presence = true;
+    }
+    r = shmi_file_info_get(s->fd, info);
+    if (r < 0) return shmi_fail_os(r, "look at segment", s->name, s->dir,
+                                   s->file);
+    if (info->links != 0 || s->inspect) return SHMC_OK;
+    /* Its last user removed it between our open and our lock.             */
+    shmi_close(s->fd);
+    s->fd = -1;
+    s->presence = false;
+    return SHMC_EAGAIN;
+}
+
+static int
+shmi_segment_attach_file(shmc_segment *s, const shmc_segment_desc *d)
+{
+    shmi_file_info info;
+    int r;
+
+    do r = shmi_segment_find(s, d, &info); while (r == SHMC_EAGAIN);
+    if (r == SHMC_OK) r = shmi_segment_enter(s, d, info.bytes);
+    if (r == SHMC_OK) r = shmi_segment_suits(s, d);
+    return r;
+}
+
+/* Build the segment in a file without a name, then name it.               */
+static int
+shmi_segment_create_file(shmc_segment *s, const shmc_segment_desc *d)
+{
+    shmi_geometry g;
+    void *mem = NULL;
+    int r = shmi_geometry_of(d, &g);
+
+    if (r != SHMC_OK) return r;
+    if (d->flags & (SHMC_READ_ONLY | SHMC_INSPECT))
+        return shmi_fail(SHMC_EINVAL, "create segment '%s': read-only is for "
+                         "attaching", s->name);
+    s->fd = shmi_file_unnamed(s->dir, d->mode ? d->mode : 0600,
+                              d->flags & SHMC_SET_GID ? (int64_t)d->gid : -1);
+    if (s->fd < 0) {
+        r = s->fd;
+        s->fd = -1;
+        return shmi_fail_os(r, "create segment", s->name, s->dir, s->file);
+    }
+    r = shmi_file_reserve(s->fd, g.total_bytes);
+    if (r < 0) return shmi_fail_os(r, "reserve the pages of segment", s->name,
+                                   s->dir, s->file);
+    r = shmi_map(s->fd, g.total_bytes, false, 0, &mem);
+    if (r < 0) return shmi_fail_os(r, "map new segment", s->name, s->dir,
+                                   s->file);
+    shmi_segment_init(mem, &g, s->name, d->flags, d->wake);
+    shmi_unmap(mem, g.total_bytes);
+    /* Nobody else knows the file yet: this cannot wait.                   */
+    r = shmi_lock_try(s->fd, SHMI_LOCK_PRESENCE, false);
+    if (r < 0) return shmi_fail_os(r, "be present in segment", s->name, s->dir,
+                                   s->file);
+    s->presence = true;
+    r = shmi_segment_enter(s, d, g.total_bytes);
+    if (r != SHMC_OK) return r;
+    r = shmi_file_publish(s->fd, s->dirfd, s->file);
+    if (r == 0) return SHMC_OK;
+    shmi_open_list_remove(s);
+    return shmi_fail_os(r, "name segment", s->name, s->dir, s->file);
+}
+
+enum { SHMI_CREATE = 1, SHMI_ATTACH = 2 };
+
+static int
+shmi_segment_begin(shmc_segment *s, const char *name,
+                   const shmc_segment_desc *desc, int ways)
+{
+    static const shmc_segment_desc defaults;
+    const shmc_segment_desc *d = desc != NULL ? desc : &defaults;
+
+    for (;;) {
+        shmi_geometry g;            /* reject a bad desc before any effect  */
+        int r = shmi_geometry_of(d, &g);
+        if (r == SHMC_OK) r = shmi_segment_name(s, name, d);
+        if (r != SHMC_OK) return r;
+        if (ways & SHMI_ATTACH) r = shmi_segment_attach_file(s, d);
+        if (ways == SHMI_CREATE || (r == SHMC_ENOENT && (ways & SHMI_CREATE) &&
+                                    !s->read_only))
+            r = shmi_segment_create_file(s, d);
+        if (r == SHMC_OK) return r;
+        if (s->opened != NULL) shmi_open_list_remove(s);
+        shmi_segment_release(s);
+        /* Somebody named it between our two looks: look again.            */
+        if (r != SHMC_EEXIST || ways != (SHMI_CREATE | SHMI_ATTACH)) return r;
+    }
+}
+
+SHMC_API int
+shmc_segment_create(shmc_segment *s, const char *name,
+                    const shmc_segment_desc *desc)
+{
+    return shmi_segment_begin(s, name, desc, SHMI_CREATE);
+}
+
+SHMC_API int
+shmc_segment_attach(shmc_segment *s, const char *name,
+                    const shmc_segment_desc *desc)
+{
+    return shmi_segment_begin(s, name, desc, SHMI_ATTACH);
+}
+
+SHMC_API int
+shmc_segment_open(shmc_segment *s, const char *name,
+                  const shmc_segment_desc *desc)
+{
+    return shmi_segment_begin(s, name, desc, SHMI_CREATE | SHMI_ATTACH);
+}
+
+/* Remove the name if it is still this file's and nobody else is present.  */
+static int
+shmi_segment_remove_if_alone(shmc_segment *s)
+{
+    shmi_file_info mine, named;
+
+    if (s->fd < 0 || !s->presence) return 0;
+    /* Let go first: of two that leave at once, one then gets the lock.    */
+    shmi_lock_release(s->fd, SHMI_LOCK_PRESENCE);
+    s->presence = false;
+    if (shmi_lock_try(s->fd, SHMI_LOCK_PRESENCE, true) < 0) return 0;
+    if (shmi_file_info_get(s->fd, &mine) < 0) return 0;
+    if (shmi_name_info(s->dirfd, s->file, &named) < 0) return 0;
+    if (mine.inode != named.inode || mine.device != named.device) return 0;
+    return shmi_file_unlink(s->dirfd, s->file) == 0;
+}
+
+static int
+shmi_segment_end(shmc_segment *s, bool remove)
+{
+    int removed = 0;
+
+    if (s->base == NULL)
+        return shmi_fail(SHMC_ECLOSED, "close segment: it is not open");
+    if (s->epoch == shmi_fork_epoch) {
+        if (!s->read_only) shmi_store_rel_32(&s->participants[s->participant].pid,
+                                             0);
+        if (s->memory) shmi_store_rel_64(
+            &s->participants[s->participant].start, 0);
+        if (remove) removed = shmi_segment_remove_if_alone(s);
+        if (!s->memory) shmi_open_list_remove(s);
+    }
+    shmi_segment_release(s);
+    return removed;
+}
+
+SHMC_API int
+shmc_segment_close(shmc_segment *s)
+{
+    const int r = shmi_segment_end(s, s->ephemeral);
+
+    return r < 0 ? r : SHMC_OK;
+}
+
+SHMC_API int
+shmi_segment_close_and_remove(shmc_segment *s)
+{
+    return shmi_segment_end(s, true);
+}
+
+/* Tell whether the file behind fd begins like a segment.                  */
+static bool
+shmi_file_is_segment(int fd)
+{
+    shmi_file_info info;
+    void *mem = NULL;
+
+    if (shmi_file_info_get(fd, &info) < 0) return false;
+    if (info.bytes < sizeof(shmc_segment_shm)) return false;
+    if (shmi_map(fd, sizeof(shmc_segment_shm), true, 0, &mem) < 0) return false;
+    const bool is = memcmp(mem, SHMI_SEGMENT_MAGIC, 8) == 0;
+    shmi_unmap(mem, sizeof(shmc_segment_shm));
+    return is;
+}
+
+SHMC_API int
+shmc_segment_unlink(const char *name, const shmc_segment_desc *desc)
+{
+    static const shmc_segment_desc defaults;
+    const shmc_segment_desc *d = desc != NULL ? desc : &defaults;
+    const bool force = (d->flags & SHMC_FORCE) != 0;
+    shmc_segment s;
+    int r = shmi_segment_name(&s, name, d);
+
+    if (r != SHMC_OK) return r;
+    r = s.fd = shmi_file_open(s.dirfd, s.file, false);
+    if (r >= 0) {
+        if (!force && !shmi_file_is_segment(s.fd))
+            r = shmi_fail(SHMC_ECORRUPT, "remove '%s': %s/%s is not a segment; "
+                          "left alone", name, s.dir, s.file);
+        else if (!force && shmi_lock_try(s.fd, SHMI_LOCK_PRESENCE, true) < 0)
+            r = shmi_fail(SHMC_EBUSY, "remove segment '%s': a live process has "
+                          "it open", name);
+        else
+            r = shmi_file_unlink(s.dirfd, s.file);
+    }
+    if (r < 0 && (s.fd < 0 || r != SHMC_ECORRUPT) && r != SHMC_EBUSY)
+        r = shmi_fail_os(r, "remove segment", name, s.dir, s.file);
+    shmi_segment_release(&s);
+    return r < 0 ? r : SHMC_OK;
+}
+
+/* >>segments in memory */
+
+SHMC_API int
+shmc_segment_format(void *mem, uint64_t bytes, const shmc_segment_desc *desc)
+{
+    shmi_geometry g;
+    const int r = shmi_geometry_of(desc, &g);
+
+    if (r != SHMC_OK) return r;
+    if (mem == NULL || (uintptr_t)mem % SHMC_LINE != 0)
+        return shmi_fail(SHMC_EINVAL, "format a segment at %p: give memory "
+                         "aligned to %u bytes", mem, SHMC_LINE);
+    if (bytes < g.total_bytes)
+        return shmi_fail(SHMC_ENOSPC, "format a segment: it takes %llu bytes, "
+                         "%llu were given", (unsigned long long)g.total_bytes,
+                         (unsigned long long)bytes);
+    memset(mem, 0, g.total_bytes);
+    shmi_segment_init(mem, &g, "(memory)", 0, desc ? desc->wake : 0);
+    return SHMC_OK;
+}
+
+SHMC_API int
+shmc_segment_map(shmc_segment *s, void *mem, uint64_t bytes)
+{
+    memset(s, 0, sizeof *s);
+    s->fd = s->dirfd = -1;
+    s->memory = true;
+    snprintf(s->name, sizeof s->name, "(memory)");
+    if (mem == NULL || (uintptr_t)mem % SHMC_LINE != 0)
+        return shmi_fail(SHMC_EINVAL, "map a segment at %p: give memory aligned "
+                         "to %u bytes", mem, SHMC_LINE);
+    const int r = shmi_segment_check(s, mem, bytes);
+    if (r != SHMC_OK) return r;
+    shmi_segment_point(s, mem);
+    s->opened = shmi_alloc(s->max_objects * sizeof *s->opened);
+    if (s->opened == NULL) {
+        s->base = NULL;
+        return shmi_fail(SHMC_ENOMEM, "map a segment: no memory for %u words",
+                         s->max_objects);
+    }
+    for (uint32_t i = 0; i < s->max_participants; i++) {
+        uint64_t nobody = 0;        /* without locks, `start` is the claim  */
+        if (!shmi_cas_64(&s->participants[i].start, &nobody, 1)) continue;
+        shmi_participant_fill(s, i, NULL);
+        return SHMC_OK;
+    }
+    shmi_free(s->opened);
+    s->opened = NULL;
+    s->base = NULL;
+    return shmi_fail(SHMC_ELIMIT, "map a segment: all %u participant slots are "
+                     "taken", s->max_participants);
+}
+
+/* >>segments: looking around */
+
+typedef struct shmi_each {
+    const char *prefix;
+    int (*fn)(void *user, const char *name);
+    void *user;
+} shmi_each;
+
+static int
+shmi_each_file(void *user, const char *file)
+{
+    const shmi_each *each = user;
+    const size_t n = strlen(each->prefix);
+    char name[SHMC_NAME_BYTES];
+
+    if (strncmp(file, each->prefix, n) != 0 || file[n] != '.') return 0;
+    if (strnlen(file + n + 1, sizeof name) == sizeof name) return 0;
+    snprintf(name, sizeof name, "%s", file + n + 1);
+    for (char *c = name; *c != '\0'; c++)
+        if (*c == '+') *c = '/';
+    return each->fn(each->user, name);
+}
+
+SHMC_API int
+shmc_segment_each(const shmc_segment_desc *desc,
+                  int (*fn)(void *user, const char *name), void *user)
+{
+    shmi_each each = { NULL, fn, user };
+    const char *dir;
+    int r = shmi_prefix(desc ? desc->prefix : NULL, &each.prefix);
+
+    if (r == SHMC_OK) r = shmi_directory(desc ? desc->dir : NULL, &dir);
+    if (r != SHMC_OK) return r;
+    shmi_file_info info;
+    const int fd = shmi_dir_open(dir);
+    if (fd < 0) return shmi_fail_os(fd, "list the folder of prefix",
+                                    each.prefix, dir, "");
+    r = shmi_name_info(fd, ".", &info);
+    shmi_close(fd);
+    if (r < 0) return shmi_fail_os(r, "list the folder of prefix", each.prefix,
+                                   dir, "");
+    return shmi_dir_each(dir, shmi_each_file, &each);
+}
+
+SHMC_API int
+shmc_segment_info_get(shmc_segment *s, shmc_segment_info *out)
+{
+    memset(out, 0, sizeof *out);
+    if (s->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    const shmc_segment_shm *h = shmi_segment_head(s);
+    out->total_bytes = s->bytes;
+    out->heap_bytes = s->heap_bytes;
+    out->created_realtime_ns = h->created_realtime_ns;
+    out->max_objects = s->max_objects;
+    out->max_participants = s->max_participants;
+    out->flags = s->ephemeral ? SHMC_EPHEMERAL : 0;
+    out->wake = s->wake;
+    out->layout_version = SHMI_SEGMENT_VERSION;
+    out->creator_pid = h->creator_pid;
+    memcpy(out->name, h->name, sizeof out->name);
+    out->name[sizeof out->name - 1] = '\0';
+    for (uint32_t i = 0; i < s->max_objects; i++) {
+        shmc_object_info o;
+        if (shmc_object_info_get(s, i, &o) != SHMC_OK) continue;
+        out->objects++;
+        out->heap_used_bytes += shmi_round_up(o.bytes, SHMC_LINE);
+    }
+    for (uint32_t i = 0; i < s->max_participants; i++) {
+        shmc_participant_info p;
+        if (shmc_participant_info_get(s, i, &p) == SHMC_OK && p.alive)
+            out->participants++;
+    }
+    return SHMC_OK;
+}
+
+SHMC_API int
+shmc_segment_linked(const shmc_segment *s)
+{
+    shmi_file_info info = { 0 };
+
+    if (s->fd < 0) return 0;
+    return shmi_file_info_get(s->fd, &info) == 0 && info.links > 0;
+}
+
+SHMC_API int
+shmc_segment_shared(const shmc_segment *s)
+{
+    if (s->fd < 0) return 0;
+    return shmi_lock_probe(s->fd, SHMI_LOCK_PRESENCE) > 0;
+}
+
+/* >>objects */
+
+/* Lock the directory against threads of this process, then against other
+ * processes, and free what a dead holder left half-done (I3).             */
+static int
+shmi_directory_lock(shmc_segment *s)
+{
+    if (s->read_only)
+        return shmi_fail(SHMC_EROFS, "change the directory of segment '%s': it "
+                         "is open read-only", s->name);
+    shmi_mutex_lock(&s->mutex);
+    if (s->memory) {
+        shmi_mutex_lock((shmi_mutex *)(void *)&shmi_segment_head(s)->memory_lock);
+    } else {
+        const int r = shmi_lock_wait(s->fd, SHMI_LOCK_DIRECTORY, true,
+                                     shmi_deadline(SHMC_LOCK_TIMEOUT_NS));
+        if (r < 0) {
+            shmi_mutex_unlock(&s->mutex);
+            return shmi_fail_os(r, "lock the directory (is its holder "
+                                "stopped?) of segment", s->name, s->dir,
+                                s->file);
+        }
+    }
+    for (uint32_t i = 0; i < s->max_objects; i++) {
+        shmc_entry_shm *e = &s->entries[i];
+        const uint32_t state = shmi_load_acq_32(&e->state);
+        if (state == SHMI_FREE || state == SHMI_READY) continue;
+        shmi_event(SHMC_LOG_WARN, "segment '%s': freed entry %u, left half-done "
+                   "by a process that died", s->name, i);
+        shmi_store_rlx_32(&e->generation, shmi_load_rlx_32(&e->generation) + 1);
+        shmi_store_rel_32(&e->state, SHMI_FREE);
+    }
+    return SHMC_OK;
+}
+
+static void
+shmi_directory_unlock(shmc_segment *s)
+{
+    uint32_t *changes = &shmi_segment_head(s)->changes;
+
+    /* R1 -> A1: the change happens before anybody sees the new count.     */
+    shmi_store_rel_32(changes, shmi_load_rlx_32(changes) + 1);
+    if (s->memory)
+        shmi_mutex_unlock((shmi_mutex *)(void *)
+                          &shmi_segment_head(s)->memory_lock);
+    else
+        shmi_lock_release(s->fd, SHMI_LOCK_DIRECTORY);
+    shmi_mutex_unlock(&s->mutex);
+}
+
+/* Read entry i; untrusted, so each field is loaded once and checked.
+ * Returns SHMC_ENOENT where it is not READY, or changed meanwhile.        */
+static int
+shmi_entry_read(const shmc_segment *s, uint32_t i, shmc_object_info *out,
+                uint32_t *generation)
+{
+    const shmc_entry_shm *e = &s->entries[i];
+
+    /* A3 <- R3: the entry's fields and the object's first bytes happen
+     * before it is READY.                                                 */
+    if (shmi_load_acq_32(&e->state) != SHMI_READY) return SHMC_ENOENT;
+    *generation = shmi_load_acq_32(&e->generation);
+    out->offset = shmi_load_rlx_64(&e->offset);
+    out->bytes = shmi_load_rlx_64(&e->bytes);
+    out->type_hash = shmi_load_rlx_64(&e->type_hash);
+    out->created_realtime_ns = shmi_load_rlx_64(&e->created_realtime_ns);
+    out->kind = shmi_load_rlx_32(&e->kind);
+    out->version = shmi_load_rlx_32(&e->version);
+    out->elem_bytes = shmi_load_rlx_32(&e->elem_bytes);
+    out->index = i;
+    shmi_copy_out(out->type_name, e->type_name, sizeof out->type_name);
+    shmi_copy_out(out->name, e->name, sizeof out->name);
+    out->type_name[sizeof out->type_name - 1] = '\0';
+    out->name[sizeof out->name - 1] = '\0';
+    shmi_fence_acq();               /* the copies happen before the recheck */
+    if (shmi_load_rlx_32(&e->state) != SHMI_READY ||
+        shmi_load_rlx_32(&e->generation) != *generation) return SHMC_ENOENT;
+    if (out->offset % SHMC_LINE != 0 || out->offset < s->heap_at ||
+        out->bytes == 0 || out->offset > s->heap_at + s->heap_bytes ||
+        out->bytes > s->heap_at + s->heap_bytes - out->offset)
+        return SHMC_ECORRUPT;
+    return SHMC_OK;
+}
+
+SHMC_API int
+shmc_object_info_get(const shmc_segment *s, uint32_t i, shmc_object_info *out)
+{
+    uint32_t generation;
+
+    memset(out, 0, sizeof *out);
+    if (i >= s->max_objects)
+        return shmi_fail(SHMC_EINVAL, "object %u: segment '%s' has %u entries",
+                         i, s->name, s->max_objects);
+    if (s->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    return shmi_entry_read(s, i, out, &generation);
+}
+
+/* Find an object by name.  Lock-free; works read-only.                    */
+static int
+shmi_entry_find(const shmc_segment *s, const char *name, shmc_object_info *out,
+                uint32_t *generation)
+{
+    for (uint32_t i = 0; i < s->max_objects; i++) {
+        const int r = shmi_entry_read(s, i, out, generation);
+        if (r == SHMC_ENOENT || strcmp(out->name, name) != 0) continue;
+        if (r == SHMC_OK) return r;
+        return shmi_fail(r, "object '%s' in segment '%s' lies outside the heap: "
+                         "its entry is damaged", name, s->name);
+    }
+    return SHMC_ENOENT;
+}
+
+static int
+shmi_object_suits(const shmc_segment *s, const shmc_object_info *o,
+                  const shmc_object_desc *d)
+{
+    const char *is = o->type_name[0] ? o->type_name : "?";
+    const char *want = d->type_name ? d->type_name : "?";
+
+    if (o->kind != d->kind)
+        return shmi_fail(SHMC_ETYPE, "object '%s' in segment '%s' is of kind %u "
+                         "(%s), kind %u (%s) was asked for", o->name, s->name,
+                         o->kind, is, d->kind, want);
+    if (o->version != d->version)
+        return shmi_fail(SHMC_EVERSION, "object '%s' in segment '%s' (%s) has "
+                         "version %u, this program %u: rebuild the older side",
+                         o->name, s->name, is, o->version, d->version);
+    if (d->type_hash != 0 && o->type_hash != d->type_hash)
+        return shmi_fail(SHMC_ETYPE, "object '%s' in segment '%s' holds %s "
+                         "(hash %016llx), %s (hash %016llx) was asked for",
+                         o->name, s->name, is, (unsigned long long)o->type_hash,
+                         want, (unsigned long long)d->type_hash);
+    if (d->elem_bytes != 0 && o->elem_bytes != d->elem_bytes)
+        return shmi_fail(SHMC_ETYPE, "object '%s' in segment '%s' (%s) has "
+                         "elements of %u bytes, %u were asked for", o->name,
+                         s->name, is, o->elem_bytes, d->elem_bytes);
+    return SHMC_OK;
+}
+
+/* Attach to the object found.  Its lock keeps remove away; SHMC_ENOENT if
+ * it was removed before we had the lock.                                  */
+static int
+shmi_object_hold(shmc_segment *s, const shmc_object_info *o,
+                 uint32_t generation, shmc_object *out)
+{
+    shmc_object_info again;
+    uint32_t now;
+
+    if (!s->memory && !s->inspect) {
+        const int r = shmi_lock_wait(s->fd, SHMI_LOCK_OBJECTS + o->index, false,
+                                     shmi_deadline(SHMC_LOCK_TIMEOUT_NS));
+        if (r < 0) return shmi_fail_os(r, "hold an object of segment", s->name,
+                                       s->dir, s->file);
+    }
+    shmi_mutex_lock(&s->mutex);
+    const bool same = shmi_entry_read(s, o->index, &again, &now) == SHMC_OK &&
+                      now == generation;
+    if (same)
+        s->opened[o->index]++;
+    else if (s->opened[o->index] == 0 && !s->memory && !s->inspect)
+        shmi_lock_release(s->fd, SHMI_LOCK_OBJECTS + o->index);
+    shmi_mutex_unlock(&s->mutex);
+    if (!same) return SHMC_ENOENT;
+    out->mem = s->base + o->offset;
+    out->bytes = o->bytes;
+    out->index = o->index;
+    return SHMC_OK;
+}
+
+/* Find the lowest gap of `bytes` between the extents in use (I4).         */
+static int
+shmi_heap_place(const shmc_segment *s, uint64_t bytes, uint64_t *offset)
+{
+    const uint64_t end = s->heap_at + s->heap_bytes;
+    uint64_t at = s->heap_at;
+
+    for (uint32_t i = 0; i < s->max_objects; i++) {
+        const shmc_entry_shm *e = &s->entries[i];
+        if (shmi_load_acq_32(&e->state) == SHMI_FREE) continue;
+        const uint64_t from = shmi_load_rlx_64(&e->offset);
+        const uint64_t size = shmi_load_rlx_64(&e->bytes);
+        if (from < s->heap_at || from > end || size > end - from)
+            return SHMC_ECORRUPT;
+        if (from >= at + bytes || from + size <= at) continue;
+        at = shmi_round_up(from + size, SHMC_LINE);
+        if (at > end || bytes > end - at) return SHMC_ENOSPC;
+        i = UINT32_MAX;             /* moved: look at every entry again     */
+    }
+    *offset = at;
+    return bytes > end - at ? SHMC_ENOSPC : SHMC_OK;
+}
+
+/* Make the object; the directory lock is held.                            */
+static int
+shmi_object_create(shmc_segment *s, const char *name,
+                   const shmc_object_desc *d)
+{
+    uint32_t i = 0;
+    uint64_t offset = 0;
+
+    while (i < s->max_objects && s->entries[i].state != SHMI_FREE) i++;
+    if (i == s->max_objects)
+        return shmi_fail(SHMC_ELIMIT, "create object '%s': the directory of "
+                         "segment '%s' has room for %u; create it with a larger "
+                         "max_objects", name, s->name, s->max_objects);
+    int r = d->bytes > s->heap_bytes ? SHMC_ENOSPC
+                                     : shmi_heap_place(s, d->bytes, &offset);
+    if (r == SHMC_ENOSPC)
+        return shmi_fail(r, "create object '%s' of %llu bytes: the heap of "
+                         "segment '%s' (%llu bytes) has no such gap; create it "
+                         "with a larger heap_bytes", name,
+                         (unsigned long long)d->bytes, s->name,
+                         (unsigned long long)s->heap_bytes);
+    if (r != SHMC_OK)
+        return shmi_fail(r, "create object '%s': the directory of segment '%s' "
+                         "is damaged", name, s->name);
+    shmc_entry_shm *e = &s->entries[i];
+    shmi_store_rlx_64(&e->offset, offset);
+    shmi_store_rlx_64(&e->bytes, d->bytes);
+    shmi_store_rel_32(&e->state, SHMI_BUILDING);
+    shmi_store_rlx_64(&e->type_hash, d->type_hash);
+    shmi_store_rlx_32(&e->kind, d->kind);
+    shmi_store_rlx_32(&e->version, d->version);
+    shmi_store_rlx_32(&e->elem_bytes, d->elem_bytes);
+    e->creator_pid = shmi_process_id();
+    shmi_store_rlx_64(&e->created_realtime_ns, shmi_realtime_ns());
+    char text[SHMC_NAME_BYTES] = "";
+    snprintf(text, sizeof e->type_name, "%s", d->type_name ? d->type_name : "");
+    shmi_copy_in(e->type_name, text, sizeof e->type_name);
+    memset(text, 0, sizeof text);
+    snprintf(text, sizeof text, "%s", name);
+    shmi_copy_in(e->name, text, sizeof e->name);
+    memset(s->base + offset, 0, d->bytes);
+    r = d->init != NULL ? d->init(s->base + offset, d->bytes, d->user) : 0;
+    /* R3 -> A3: fields and contents happen before it can be found.        */
+    shmi_store_rel_32(&e->state, r < 0 ? SHMI_FREE : SHMI_READY);
+    return r < 0 ? r : SHMC_OK;
+}
+
+static int
+shmi_object_get(shmc_segment *s, const char *name, const shmc_object_desc *d,
+                shmc_object *out, bool create)
+{
+    shmc_object_info o;
+    uint32_t generation = 0;
+    bool created = false;
+    int r;
+
+    memset(out, 0, sizeof *out);
+    if (s->base == NULL)
+        return shmi_fail(SHMC_ECLOSED, "open object: its segment is not open");
+    if (s->epoch != shmi_fork_epoch)
+        return shmi_fail(SHMC_EFORKED, "open object in segment '%s': the handle "
+                         "is the parent process's; open the segment again",
+                         s->name);
+    if ((r = shmc_name_check(name)) != SHMC_OK) return r;
+    if (create && d->bytes == 0)
+        return shmi_fail(SHMC_EINVAL, "create object '%s': bytes is 0", name);
+    for (;;) {
+        r = shmi_entry_find(s, name, &o, &generation);
+        if (r == SHMC_OK) {
+            r = shmi_object_suits(s, &o, d);
+            if (r == SHMC_OK) r = shmi_object_hold(s, &o, generation, out);
+            out->created = created;
+            if (r != SHMC_ENOENT) return r;
+            continue;
+        }
+        if (r != SHMC_ENOENT) return r;
+        if (!create)
+            return shmi_fail(r, "object '%s' is not in segment '%s'", name,
+                             s->name);
+        if ((r = shmi_directory_lock(s)) != SHMC_OK) return r;
+        r = shmi_entry_find(s, name, &o, &generation);
+        created = r == SHMC_ENOENT;
+        if (created) r = shmi_object_create(s, name, d);
+        shmi_directory_unlock(s);
+        if (r != SHMC_OK) return r;
+    }
+}
+
+SHMC_API int
+shmc_object_open(shmc_segment *s, const char *name,
+                 const shmc_object_desc *desc, shmc_object *out)
+{
+    return shmi_object_get(s, name, desc, out, true);
+}
+
+SHMC_API int
+shmc_object_attach(shmc_segment *s, const char *name,
+                   const shmc_object_desc *desc, shmc_object *out)
+{
+    return shmi_object_get(s, name, desc, out, false);
+}
+
+SHMC_API int
+shmc_object_close(shmc_segment *s, shmc_object *object)
+{
+    if (object->mem == NULL)
+        return shmi_fail(SHMC_ECLOSED, "close object: it is not open");
+    object->mem = NULL;
+    if (s->base == NULL || s->epoch != shmi_fork_epoch) return SHMC_OK;
+    shmi_mutex_lock(&s->mutex);
+    if (--s->opened[object->index] == 0 && !s->memory && !s->inspect)
+        shmi_lock_release(s->fd, SHMI_LOCK_OBJECTS + object->index);
+    shmi_mutex_unlock(&s->mutex);
+    return SHMC_OK;
+}
+
+SHMC_API int
+shmc_object_remove(shmc_segment *s, const char *name)
+{
+    shmc_object_info o;
+    uint32_t generation;
+
+    if (s->epoch != shmi_fork_epoch)
+        return shmi_fail(SHMC_EFORKED, "remove object: the handle is the parent "
+                         "process's; open the segment again");
+    int r = shmi_directory_lock(s);
+    if (r != SHMC_OK) return r;
+    r = shmi_entry_find(s, name, &o, &generation);
+    if (r == SHMC_OK) {
+        const uint64_t lock = SHMI_LOCK_OBJECTS + o.index;
+        const bool ours = s->opened[o.index] != 0;
+        if (ours || (!s->memory && shmi_lock_try(s->fd, lock, true) < 0)) {
+            r = SHMC_EBUSY;
+        } else {
+            shmc_entry_shm *e = &s->entries[o.index];
+            shmi_store_rel_32(&e->state, SHMI_DELETING);
+            shmi_store_rel_32(&e->generation, generation + 1);
+            shmi_store_rel_32(&e->state, SHMI_FREE);
+            if (!s->memory) shmi_lock_release(s->fd, lock);
+        }
+    }
+    shmi_directory_unlock(s);
+    if (r == SHMC_EBUSY)
+        return shmi_fail(r, "remove object '%s' from segment '%s': a live "
+                         "process has it open", name, s->name);
+    if (r == SHMC_ENOENT)
+        return shmi_fail(r, "remove object '%s': not in segment '%s'", name,
+                         s->name);
+    return r;
+}
+
+#endif /* SHMCOMM_IMPLEMENTATION */

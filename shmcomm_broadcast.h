@@ -1,0 +1,1321 @@
+/* shmcomm_broadcast.h - one total order of messages for any number of readers.
+ *
+ *     shmc_bcast pub;                           // in one process
+ *     shmc_bcast_open(&pub, &segment, "pose", NULL, SHMC_PRODUCER);
+ *     shmc_bcast_send(&pub, &pose, sizeof pose);
+ *     shmc_bcast sub;                           // in others
+ *     shmc_bcast_open(&sub, &segment, "pose", NULL, SHMC_CONSUMER);
+ *     int bytes = shmc_bcast_recv(&sub, &pose, sizeof pose);
+ *
+ * Manual: docs/shmcomm_broadcast.md
+ * SPDX-License-Identifier: MIT                                            */
+#ifndef SHMCOMM_BROADCAST_H
+#define SHMCOMM_BROADCAST_H
+
+#include "shmcomm_ring.h"
+
+/* ---- constants --------------------------------------------------------- */
+
+enum {                              /* how a ring treats slow subscribers   */
+    SHMC_LOSSY = 1,                 /* overwrites; the loss is counted      */
+    SHMC_RELIABLE = 2               /* publishers wait for seated ones      */
+};
+
+/* A consumer without a seat: sees everything, holds nobody up, and may be
+ * overtaken.  In a lossy ring every consumer is one.                      */
+enum { SHMC_WATCHER = 4 };
+
+enum {
+    SHMC_BCAST_INLINE_BYTES = 96,   /* up to here one cell holds a message  */
+    SHMC_BCAST_ALL = -1             /* history: as much as there is         */
+};
+
+/* ---- descs ------------------------------------------------------------- */
+
+typedef struct shmc_bcast_desc {    /* zero: default, or what exists        */
+    uint32_t slot_count;            /* power of two, 2..2^24 [1024]         */
+    uint32_t max_bytes;             /* longest message, 1..2^30 [65536]     */
+    uint32_t max_publishers;        /* 1..1024; 1 is fastest [16]           */
+    uint32_t max_subscribers;       /* seats if reliable, 1..4096 [64]      */
+    uint64_t arena_bytes;           /* a publisher's, multiple of 128
+                                       [4 longest messages, at least 256
+                                       KiB; none if max_bytes <= 96]        */
+    uint32_t mode;                  /* SHMC_LOSSY, SHMC_RELIABLE [lossy]    */
+    uint32_t waitable;              /* 1: _wait may sleep, sends ring       */
+    int32_t  history;               /* this consumer: messages from before
+                                       it came, or SHMC_BCAST_ALL [0]       */
+} shmc_bcast_desc;
+
+/* ---- shared layout, version 1 ------------------------------------------
+ * head | tail | readable | writable | counts | publisher seats and arena
+ * lines | subscriber seats | cells | arenas
+ *
+ * A cell's stamp names the position p it is at and how far: (p + 1) << 2 |
+ * BUSY, DONE or VOID, all modulo 2^64.
+ * I1: only who moved tail from p to p + 1 writes cell p mod slot_count, and
+ *     only if no live publisher is inside that cell for an older position.
+ * I2: a publisher's intent names p from before it moves tail until cell p
+ *     is DONE or given up.  So: tail > p, no live intent for p, and (looked
+ *     at after that) a stamp that is not p's DONE  =>  p stays empty.
+ * I3: arena bytes [low, head) are whole; low moves up before their bytes
+ *     are written again, head moves up before a cell refers to them.
+ * I4: reliable: tail - slot_count <= the cursor of every seated subscriber
+ *     at every position from the one where it took its seat.
+ * W = only writer, R = reader, (..) = ordering edge named in the code.     */
+
+#define SHMI_BCAST_MAGIC 0x42435354u    /* "BCST"                           */
+#define SHMI_BCAST_TYPE  "shmc_bcast/1"
+enum { SHMI_BCAST_VERSION = 1 };
+enum { SHMI_BUSY = 1, SHMI_DONE = 2, SHMI_VOID = 3 };
+enum { SHMI_RECORD_BYTES = 64, SHMI_BCAST_ARENA_BYTES = 262144 };
+/* Every so many fruitless looks in a row, a subscriber inspects publishers
+ * and a publisher asks the kernel who is alive.                           */
+enum { SHMI_BCAST_IDLE = 64, SHMI_BCAST_FULL = 16 };
+
+typedef struct shmi_bcast_cell_shm {
+    uint64_t stamp;                 /* W publisher (R1)  R subscriber (A1)  */
+    uint32_t bytes;                 /* W publisher before R1                */
+    uint32_t seat;                  /* W publisher before R1                */
+    uint64_t at;                    /* W publisher before R1; arena count   */
+    uint64_t reserved;
+    uint8_t  data[SHMC_BCAST_INLINE_BYTES];     /* W publisher before R1    */
+} shmi_bcast_cell_shm;
+SHMC_LAYOUT_AT(shmi_bcast_cell_shm, bytes, 8);
+SHMC_LAYOUT_AT(shmi_bcast_cell_shm, at, 16);
+SHMC_LAYOUT_AT(shmi_bcast_cell_shm, data, 32);
+SHMC_LAYOUT_SIZE(shmi_bcast_cell_shm, SHMC_LINE);
+
+typedef struct shmi_bcast_arena_shm {
+    uint64_t low;                   /* W publisher (R2)  R subscriber (A2)  */
+    uint64_t head;                  /* W publisher (R1)  R successor (A4)   */
+    uint8_t  pad[SHMC_LINE - 16];
+} shmi_bcast_arena_shm;
+SHMC_LAYOUT_SIZE(shmi_bcast_arena_shm, SHMC_LINE);
+
+typedef struct shmi_bcast_record_shm {  /* before each payload in an arena  */
+    uint64_t position;              /* W publisher; not later than this     */
+    uint64_t span;                  /* W publisher; bytes to the next one   */
+    uint8_t  pad[SHMI_RECORD_BYTES - 16];
+} shmi_bcast_record_shm;
+SHMC_LAYOUT_SIZE(shmi_bcast_record_shm, SHMI_RECORD_BYTES);
+
+typedef struct shmi_bcast_shm {
+    shmi_ring_head_shm head;        /* aux: max_bytes, arena_bytes, arenas
+                                       at, max_subscribers, cells at        */
+    uint64_t tail;                  /* W publishers (R3) R everybody (A3)   */
+    uint8_t  pad0[SHMC_LINE - 8];
+    shmi_bell_shm readable;         /* subscribers sleep here               */
+    shmi_bell_shm writable;         /* publishers sleep here                */
+    uint64_t voids;                 /* W publishers by RMW, rarely          */
+    uint64_t dropped;               /* W publishers by RMW, rarely          */
+    uint8_t  pad1[SHMC_LINE - 16];
+} shmi_bcast_shm;
+SHMC_LAYOUT_AT(shmi_bcast_shm, tail, 1 * SHMC_LINE);
+SHMC_LAYOUT_AT(shmi_bcast_shm, readable, 2 * SHMC_LINE);
+SHMC_LAYOUT_AT(shmi_bcast_shm, writable, 3 * SHMC_LINE);
+SHMC_LAYOUT_AT(shmi_bcast_shm, voids, 4 * SHMC_LINE);
+SHMC_LAYOUT_SIZE(shmi_bcast_shm, 5 * SHMC_LINE);
+
+/* Words of a subscriber's seat.  A seat counts only while `active` equals
+ * its owner: a newcomer's cursor is set before that.                      */
+enum { SHMI_SUB_CURSOR = 0, SHMI_SUB_ACTIVE = 1 };
+
+/* ---- handles ----------------------------------------------------------- */
+
+/* One thread's view of a ring.  Private.                                  */
+typedef struct shmc_bcast {
+    shmi_bcast_shm *shm;            /* NULL = closed                        */
+    shmi_bcast_cell_shm *cells;
+    uint64_t mask;
+    uint64_t next;                  /* publisher: tail if alone; subscriber:
+                                       position to read                     */
+    uint32_t epoch, role, seat, idle;
+    bool     reliable, waitable, asymmetric, alone, seated, lent;
+    uint64_t gate;                  /* publisher: slowest cursor last seen  */
+    uint64_t joined;                /* subscriber: losses count from here   */
+    uint64_t lost, gap;             /* subscriber: in all; the last time    */
+    uint64_t *cursor;               /* subscriber: word in its seat         */
+    uint64_t arena_bytes, low, head, offset;    /* publisher's own arena    */
+    uint64_t lent_at;               /* subscriber: arena count borrowed     */
+    uint32_t max_bytes, slot_count, max_publishers, max_subscribers;
+    uint32_t lent_bytes, lent_seat;
+    shmi_seat_shm *pubs, *subs;
+    shmi_bcast_arena_shm *arena_lines;
+    uint8_t *arenas;
+    shmc_segment *segment;          /* NULL: caller-supplied memory         */
+    shmc_object object;
+    uint8_t  stage[SHMC_BCAST_INLINE_BYTES];    /* small loans              */
+} shmc_bcast;
+
+typedef struct shmc_bcast_stats {
+    uint64_t sent;                  /* positions taken                      */
+    uint64_t voids;                 /* of these, left empty                 */
+    uint64_t dropped;               /* dead subscribers given up            */
+    uint32_t publishers, subscribers;   /* seats taken (reliable only)      */
+    uint64_t lag;                   /* of the slowest seated subscriber     */
+} shmc_bcast_stats;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- API: open and close ----------------------------------------------- */
+
+/* Tell how many bytes a ring takes.  Errors  SHMC_EINVAL with the field.  */
+SHMC_API int64_t shmc_bcast_size_for(const shmc_bcast_desc *desc);
+
+/* Lay a ring out in memory of the caller, 128-byte aligned.               */
+SHMC_API int shmc_bcast_format(void *mem, uint64_t bytes,
+                               const shmc_bcast_desc *desc);
+
+/* Open a handle on such memory.  `history` as in the desc.
+ * Crash   without a segment nobody's death is noticed.                    */
+SHMC_API int shmc_bcast_map(shmc_bcast *h, void *mem, uint64_t bytes,
+                            uint32_t role, int32_t history);
+
+/* Create or attach in a segment.  role: SHMC_PRODUCER, SHMC_CONSUMER,
+ * SHMC_WATCHER or SHMC_OBSERVER.
+ * Safety  a handle belongs to one thread; open one per thread.
+ * Errors  SHMC_ELIMIT no seat is free; SHMC_EMISMATCH; SHMC_EROFS; those
+ *         of shmc_object_open.                                            */
+SHMC_API int shmc_bcast_open(shmc_bcast *h, shmc_segment *s, const char *name,
+                             const shmc_bcast_desc *desc, uint32_t role);
+SHMC_API int shmc_bcast_close(shmc_bcast *h);
+SHMC_API int shmc_bcast_stats_get(const shmc_bcast *h, shmc_bcast_stats *out);
+
+/* ---- API: slow parts of the calls below -------------------------------- */
+
+SHMC_API int shmi_bcast_send_any(shmc_bcast *h, const void *data,
+                                 uint32_t bytes);
+SHMC_API int shmi_bcast_next(shmc_bcast *h);
+SHMC_API int shmi_bcast_recv_arena(shmc_bcast *h, void *buf, uint32_t cap);
+SHMC_API void shmi_bcast_room(shmc_bcast *h);
+
+/* ---- API: publishers --------------------------------------------------- */
+
+SHMC_INLINE uint64_t
+shmi_stamp(uint64_t position, uint64_t state)
+{
+    return (position + 1) << 2 | state;
+}
+
+/* Fill the cell of a position that is ours (I1) and publish it.           */
+SHMC_INLINE void
+shmi_bcast_fill(shmc_bcast *h, uint64_t position, const void *data,
+                uint32_t bytes, uint64_t at)
+{
+    shmi_bcast_cell_shm *cell = &h->cells[position & h->mask];
+
+    shmi_store_rlx_64(&cell->stamp, shmi_stamp(position, SHMI_BUSY));
+    /* R0 -> A0: BUSY is visible before any byte of the new message, so that
+     * a reader that copied one of these bytes fails its recheck.          */
+    shmi_fence_rel();
+    shmi_store_rlx_32(&cell->bytes, bytes);
+    if (bytes <= SHMC_BCAST_INLINE_BYTES) {
+        shmi_copy_in(cell->data, data, bytes);
+    } else {
+        shmi_store_rlx_32(&cell->seat, h->seat);
+        shmi_store_rlx_64(&cell->at, at);
+    }
+    /* R1 -> A1: the whole message happens before it is read.              */
+    shmi_store_rel_64(&cell->stamp, shmi_stamp(position, SHMI_DONE));
+}
+
+/* Send one message of 0..max_bytes bytes, copying it.
+ * Safety  this handle's thread; any number of publishers at once.
+ * Cost    lossy: wait-free with max_publishers 1, else lock-free with one
+ *         locked instruction; O(bytes).  A system call only if waitable and
+ *         somebody sleeps.
+ * Crash   dying before R1 loses this message only; subscribers pass it.
+ * Errors  SHMC_EMSGSIZE; SHMC_EAGAIN reliable and full; SHMC_ECORRUPT a
+ *         peer broke the ring; SHMC_EINVAL not opened as producer.
+ * Source  seqlock per cell, as in Aeron's broadcast buffer and DPDK.      */
+SHMC_INLINE int
+shmc_bcast_send(shmc_bcast *h, const void *data, uint32_t bytes)
+{
+    if (SHMI_UNLIKELY(h->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
+    if (!h->alone || h->reliable || bytes > SHMC_BCAST_INLINE_BYTES ||
+        bytes > h->max_bytes)
+        return shmi_bcast_send_any(h, data, bytes);
+    const uint64_t position = h->next;
+    shmi_bcast_fill(h, position, data, bytes, 0);
+    h->next = position + 1;
+    /* R3 -> A3: the message happens before tail says so.                  */
+    shmi_store_rel_64(&h->shm->tail, position + 1);
+    if (h->waitable) shmi_bell_ring(&h->shm->readable, h->asymmetric);
+    return SHMC_OK;
+}
+
+/* The same, waiting for room in a reliable ring.  Blocks; timeout_ns as
+ * everywhere: 0 tries, negative waits for ever.
+ * Crash   a subscriber that dies is given up within SHMC_PEER_CHECK_NS.
+ * Errors  also SHMC_ETIMEDOUT; SHMC_ENOTSUP the ring is not waitable.     */
+SHMC_API int shmc_bcast_send_wait(shmc_bcast *h, const void *data,
+                                  uint32_t bytes, int64_t timeout_ns);
+
+/* Lend room for a message of up to `bytes`; write it, then commit what it
+ * became.  One loan at a time.  Owner  the caller until commit or abort.
+ * Crash   dying with a loan loses nothing but it.
+ * Errors  as send; SHMC_EBUSY there is a loan already.                    */
+SHMC_API int shmc_bcast_loan(shmc_bcast *h, uint32_t bytes, void **data);
+SHMC_API int shmc_bcast_commit(shmc_bcast *h, uint32_t bytes);
+SHMC_API int shmc_bcast_abort(shmc_bcast *h);
+
+/* ---- API: subscribers -------------------------------------------------- */
+
+/* Receive the next message by copy.  Returns its bytes.
+ * Safety  this handle's thread; works read-only.
+ * Cost    wait-free, O(bytes); never waits for a publisher, dead or alive.
+ * Crash   a subscriber's death leaves nothing but its seat.
+ * Errors  SHMC_EAGAIN nothing new; SHMC_ELAPPED messages were overwritten
+ *         before they were read: shmc_bcast_gap says how many, the next
+ *         call goes on behind them; SHMC_EMSGSIZE `cap` is too small, the
+ *         message stays (shmc_bcast_next_bytes).                          */
+SHMC_INLINE int
+shmc_bcast_recv(shmc_bcast *h, void *buf, uint32_t cap)
+{
+    if (SHMI_UNLIKELY(h->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
+    for (;;) {
+        const shmi_bcast_cell_shm *cell = &h->cells[h->next & h->mask];
+        const uint64_t done = shmi_stamp(h->next, SHMI_DONE);
+        /* A1 <- R1: the cell is whole, if it still is below.              */
+        if (SHMI_LIKELY(shmi_load_acq_64(&cell->stamp) == done)) {
+            const uint32_t bytes = shmi_load_rlx_32(&cell->bytes);
+            if (bytes > SHMC_BCAST_INLINE_BYTES)
+                return shmi_bcast_recv_arena(h, buf, cap);
+            if (bytes > cap) return SHMC_EMSGSIZE;
+            shmi_copy_out(buf, cell->data, bytes);
+            /* A0 <- R0: if a byte was a later message's, so is the stamp. */
+            shmi_fence_acq();
+            if (SHMI_LIKELY(shmi_load_rlx_64(&cell->stamp) == done)) {
+                h->next++;
+                h->idle = 0;
+                if (h->seated) shmi_bcast_room(h);
+                return (int)bytes;
+            }
+        }
+        const int r = shmi_bcast_next(h);
+        if (r != SHMC_OK) return r;
+    }
+}
+
+/* The same, waiting for a message.  Errors  also SHMC_ETIMEDOUT;
+ * SHMC_ENOTSUP the ring is not waitable.                                  */
+SHMC_API int shmc_bcast_recv_wait(shmc_bcast *h, void *buf, uint32_t cap,
+                                  int64_t timeout_ns);
+
+/* Point at the next message where it lies.  Returns its bytes.  Nothing in
+ * it may be believed before shmc_bcast_release says SHMC_OK.
+ * Owner   the ring; valid until release.  One borrow at a time.
+ * Errors  as recv; SHMC_EBUSY there is a borrow already.                  */
+SHMC_API int shmc_bcast_borrow(shmc_bcast *h, const void **data);
+
+/* Give the view back.  Errors  SHMC_ELAPPED it was overwritten meanwhile:
+ * what was read may be torn; it counts as lost.  (A seated subscriber's
+ * view cannot be.)                                                        */
+SHMC_API int shmc_bcast_release(shmc_bcast *h);
+SHMC_API int shmc_bcast_borrow_wait(shmc_bcast *h, const void **data,
+                                    int64_t timeout_ns);
+
+/* Tell the size of the next message, or SHMC_EAGAIN, or SHMC_ELAPPED.     */
+SHMC_API int shmc_bcast_next_bytes(shmc_bcast *h);
+
+/* Messages lost by this subscriber: in all, and at the last SHMC_ELAPPED.
+ * A position that its publisher left empty counts only if overwritten.    */
+SHMC_INLINE uint64_t shmc_bcast_lost(const shmc_bcast *h) { return h->lost; }
+SHMC_INLINE uint64_t shmc_bcast_gap(const shmc_bcast *h) { return h->gap; }
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* SHMCOMM_BROADCAST_H */
+
+#if defined(SHMCOMM_IMPLEMENTATION) && !defined(SHMCOMM_BROADCAST_IMPLEMENTED)
+#define SHMCOMM_BROADCAST_IMPLEMENTED
+
+#include <string.h>
+
+/* >>geometry */
+
+typedef struct shmi_bcast_geometry {
+    uint64_t pubs_at, arena_lines_at, subs_at, cells_at, arenas_at, total;
+    uint64_t arena_bytes;
+    uint32_t slot_count, max_bytes, publishers, subscribers, mode, waitable;
+} shmi_bcast_geometry;
+
+static uint64_t
+shmi_bcast_record_span(uint64_t bytes)
+{
+    return SHMI_RECORD_BYTES + shmi_round_up(bytes, SHMI_RECORD_BYTES);
+}
+
+static void
+shmi_bcast_place(shmi_bcast_geometry *g)
+{
+    g->pubs_at = sizeof(shmi_bcast_shm);
+    g->arena_lines_at = g->pubs_at + (uint64_t)g->publishers * SHMC_LINE;
+    g->subs_at = g->arena_lines_at + (uint64_t)g->publishers * SHMC_LINE;
+    g->cells_at = g->subs_at + (uint64_t)g->subscribers * SHMC_LINE;
+    g->arenas_at = g->cells_at + (uint64_t)g->slot_count * SHMC_LINE;
+    g->total = g->arenas_at + g->publishers * g->arena_bytes;
+}
+
+static bool
+shmi_bcast_sane(const shmi_bcast_geometry *g)
+{
+    const uint64_t least = 2 * shmi_bcast_record_span(g->max_bytes);
+
+    return shmi_is_pow2(g->slot_count) && g->slot_count >= 2 &&
+           g->slot_count <= 1u << 24 && g->max_bytes >= 1 &&
+           g->max_bytes <= 1u << 30 && g->publishers >= 1 &&
+           g->publishers <= 1024 && g->subscribers <= 4096 &&
+           (g->mode == SHMC_LOSSY || g->mode == SHMC_RELIABLE) &&
+           (g->mode == SHMC_LOSSY) == (g->subscribers == 0) &&
+           g->waitable <= 1 && g->arena_bytes % SHMC_LINE == 0 &&
+           g->arena_bytes <= UINT64_C(1) << 40 &&
+           (g->max_bytes <= SHMC_BCAST_INLINE_BYTES ||
+            g->arena_bytes >= least);
+}
+
+static int
+shmi_bcast_geometry_of(const shmc_bcast_desc *desc, shmi_bcast_geometry *g)
+{
+    static const shmc_bcast_desc defaults;
+    const shmc_bcast_desc *d = desc != NULL ? desc : &defaults;
+
+    memset(g, 0, sizeof *g);
+    g->slot_count = d->slot_count ? d->slot_count : 1024;
+    g->max_bytes = d->max_bytes ? d->max_bytes : 65536;
+    g->publishers = d->max_publishers ? d->max_publishers : 16;
+    g->mode = d->mode ? d->mode : SHMC_LOSSY;
+    g->waitable = d->waitable;
+    if (g->mode == SHMC_RELIABLE)
+        g->subscribers = d->max_subscribers ? d->max_subscribers : 64;
+    g->arena_bytes = d->arena_bytes;
+    if (g->arena_bytes == 0 && g->max_bytes > SHMC_BCAST_INLINE_BYTES) {
+        const uint64_t four = 4 * shmi_bcast_record_span(g->max_bytes);
+        g->arena_bytes = four > SHMI_BCAST_ARENA_BYTES ? four
+                                                       : SHMI_BCAST_ARENA_BYTES;
+    }
+    if (!shmi_bcast_sane(g))
+        return shmi_fail(SHMC_EINVAL, "broadcast ring: slot_count %u (a power of "
+                         "two, 2..2^24), max_bytes %u (1..2^30), max_publishers "
+                         "%u (1..1024), max_subscribers %u (1..4096), mode %u, "
+                         "waitable %u (0, 1), arena_bytes %llu (a multiple of "
+                         "128, at least 2 longest messages): one is out of "
+                         "range", g->slot_count, g->max_bytes, g->publishers,
+                         g->subscribers, g->mode, g->waitable,
+                         (unsigned long long)g->arena_bytes);
+    shmi_bcast_place(g);
+    return SHMC_OK;
+}
+
+SHMC_API int64_t
+shmc_bcast_size_for(const shmc_bcast_desc *desc)
+{
+    shmi_bcast_geometry g;
+    const int r = shmi_bcast_geometry_of(desc, &g);
+
+    return r == SHMC_OK ? (int64_t)g.total : r;
+}
+
+static void
+shmi_bcast_init(void *mem, const shmi_bcast_geometry *g, uint32_t flags)
+{
+    shmi_bcast_shm *shm = mem;
+    shmi_ring_head_shm head;
+
+    memset(mem, 0, g->cells_at);
+    shmi_bcast_cell_shm *cells = (void *)((uint8_t *)mem + g->cells_at);
+    for (uint64_t i = 0; i < g->slot_count; i++) {
+        memset(&cells[i], 0, sizeof cells[i]);
+        cells[i].stamp = shmi_stamp(i - g->slot_count, SHMI_VOID);
+    }
+    memset(&head, 0, sizeof head);
+    head.magic = SHMI_BCAST_MAGIC;
+    head.version = SHMI_BCAST_VERSION;
+    head.total_bytes = g->total;
+    head.slot_bytes = head.stride_bytes = SHMC_LINE;
+    head.slot_count = g->slot_count;
+    head.flags = flags;
+    head.seats = g->publishers;
+    head.mode = g->mode;
+    head.aux[0] = g->max_bytes;
+    head.aux[1] = g->arena_bytes;
+    head.aux[2] = g->subscribers;
+    shmi_ring_publish(&shm->head, &head);
+}
+
+SHMC_API int
+shmc_bcast_format(void *mem, uint64_t bytes, const shmc_bcast_desc *desc)
+{
+    shmi_bcast_geometry g;
+    int r = shmi_bcast_geometry_of(desc, &g);
+
+    if (r == SHMC_OK) r = shmi_ring_memory(mem, bytes, g.total,
+                                           "broadcast ring");
+    if (r == SHMC_OK) shmi_bcast_init(mem, &g, shmi_ring_flags(NULL, g.waitable));
+    return r;
+}
+
+/* >>open and close */
+
+/* Check the head, which is untrusted, and point the handle's parts.       */
+static int
+shmi_bcast_point(shmc_bcast *h, void *mem, uint64_t bytes,
+                 shmi_bcast_geometry *g)
+{
+    shmi_ring_head_shm head;
+    const int r = shmi_ring_check(mem, bytes, SHMI_BCAST_MAGIC,
+                                  SHMI_BCAST_VERSION, "broadcast ring", &head);
+
+    if (r != SHMC_OK) return r;
+    memset(g, 0, sizeof *g);
+    g->slot_count = head.slot_count;
+    g->max_bytes = (uint32_t)head.aux[0];
+    g->publishers = head.seats;
+    g->subscribers = (uint32_t)head.aux[2];
+    g->arena_bytes = head.aux[1];
+    g->mode = head.mode;
+    g->waitable = (head.flags & SHMI_RING_WAITABLE) != 0;
+    if (shmi_bcast_sane(g)) shmi_bcast_place(g);
+    if (g->total == 0 || g->total != head.total_bytes ||
+        head.aux[0] != g->max_bytes || head.stride_bytes != SHMC_LINE)
+        return shmi_fail(SHMC_ECORRUPT, "broadcast ring: its first line has "
+                         "sizes that contradict each other: damaged");
+    h->shm = mem;
+    h->pubs = (void *)((uint8_t *)mem + g->pubs_at);
+    h->arena_lines = (void *)((uint8_t *)mem + g->arena_lines_at);
+    h->subs = (void *)((uint8_t *)mem + g->subs_at);
+    h->cells = (void *)((uint8_t *)mem + g->cells_at);
+    h->arenas = (uint8_t *)mem + g->arenas_at;
+    h->mask = g->slot_count - 1;
+    h->slot_count = g->slot_count;
+    h->max_bytes = g->max_bytes;
+    h->max_publishers = g->publishers;
+    h->max_subscribers = g->subscribers;
+    h->arena_bytes = g->arena_bytes;
+    h->reliable = g->mode == SHMC_RELIABLE;
+    h->waitable = g->waitable;
+    h->asymmetric = (head.flags & SHMI_RING_ASYMMETRIC) != 0;
+    h->alone = g->publishers == 1;
+    h->epoch = shmi_fork_epoch;
+    return SHMC_OK;
+}
+
+/* Sit down as a publisher: go on where the seat's last owner stopped.     */
+static int
+shmi_bcast_join_publisher(shmc_bcast *h)
+{
+    /* Nothing to settle: a dead owner's intent says by itself that its
+     * position stays empty (I2), and so does its absence.                 */
+    const int r = shmi_seat_claim(h->segment, h->pubs, h->max_publishers, NULL,
+                                  NULL);
+
+    if (r < 0) return r;
+    h->seat = (uint32_t)r;
+    shmi_bcast_arena_shm *line = &h->arena_lines[h->seat];
+    /* A4 <- R1 of the last owner, through the seat's owner word.          */
+    h->low = shmi_load_acq_64(&line->low);
+    h->head = shmi_load_acq_64(&line->head);
+    if (h->low > h->head || h->head - h->low > h->arena_bytes ||
+        (h->low | h->head) % SHMI_RECORD_BYTES != 0) {
+        shmi_seat_drop(&h->pubs[h->seat]);
+        return shmi_fail(SHMC_ECORRUPT, "broadcast ring: the arena of publisher "
+                         "%u runs from %llu to %llu: damaged", h->seat,
+                         (unsigned long long)h->low,
+                         (unsigned long long)h->head);
+    }
+    h->offset = h->arena_bytes != 0 ? h->head % h->arena_bytes : 0;
+    h->next = shmi_load_acq_64(&h->shm->tail);      /* A3 <- R3             */
+    h->gate = h->next - h->slot_count;              /* look before trusting */
+    /* A lone publisher may have died between its DONE and its tail.       */
+    while (h->alone && shmi_load_acq_64(&h->cells[h->next & h->mask].stamp) ==
+                       shmi_stamp(h->next, SHMI_DONE))
+        h->next++;
+    if (h->alone) shmi_store_rel_64(&h->shm->tail, h->next);
+    return SHMC_OK;
+}
+
+/* Find the oldest position that `history` and the ring still offer.       */
+static uint64_t
+shmi_bcast_first(const shmc_bcast *h, uint64_t tail, int32_t history)
+{
+    uint64_t back = history < 0 ? h->slot_count : (uint64_t)history;
+
+    if (back > h->slot_count) back = h->slot_count;
+    while (back > 0) {
+        const uint64_t p = tail - back;
+        const uint64_t stamp =
+            shmi_load_acq_64(&h->cells[p & h->mask].stamp);
+        /* The cells that a new ring starts with are VOID at p too.        */
+        if ((stamp | 3) == (shmi_stamp(p, 0) | 3) &&
+            (stamp & 3) == SHMI_DONE) break;
+        back--;
+    }
+    return tail - back;
+}
+
+static int
+shmi_bcast_join_subscriber(shmc_bcast *h, uint32_t role, int32_t history)
+{
+    uint64_t tail = shmi_load_acq_64(&h->shm->tail);        /* A3 <- R3     */
+
+    if (h->reliable && role == SHMC_CONSUMER) {
+        const int r = shmi_seat_claim(h->segment, h->subs, h->max_subscribers,
+                                      NULL, NULL);
+        if (r < 0) return r;
+        h->seat = (uint32_t)r;
+        h->seated = true;
+        shmi_seat_shm *seat = &h->subs[h->seat];
+        h->cursor = &seat->word[SHMI_SUB_CURSOR];
+        shmi_store_rel_64(h->cursor, shmi_bcast_first(h, tail, history));
+        shmi_store_rel_64(&seat->word[SHMI_SUB_ACTIVE],
+                          shmi_owner_self(h->segment));
+        /* F2 pairs with F3 in shmi_bcast_look: a publisher whose scan missed
+         * this seat took its gate from a tail not later than the one read
+         * here, so that nothing from here on is overwritten unread (I4).  */
+        shmi_fence_sc();
+        tail = shmi_load_acq_64(&h->shm->tail);
+    }
+    h->joined = tail;
+    h->next = shmi_bcast_first(h, tail, history);
+    if (h->seated) shmi_store_rel_64(h->cursor, h->next);
+    return SHMC_OK;
+}
+
+static int
+shmi_bcast_join(shmc_bcast *h, uint32_t role, int32_t history)
+{
+    const bool writes = role == SHMC_PRODUCER ||
+                        (role == SHMC_CONSUMER && h->reliable);
+
+    if (writes && h->segment != NULL && h->segment->read_only)
+        return shmi_fail(SHMC_EROFS, "broadcast ring: a %s needs segment '%s' "
+                         "writable; use SHMC_WATCHER to read it only",
+                         role == SHMC_PRODUCER ? "producer" : "reliable consumer",
+                         h->segment->name);
+    h->role = role;
+    switch (role) {
+    case SHMC_PRODUCER: return shmi_bcast_join_publisher(h);
+    case SHMC_CONSUMER:
+    case SHMC_WATCHER:  return shmi_bcast_join_subscriber(h, role, history);
+    case SHMC_OBSERVER: return SHMC_OK;
+    default:
+        return shmi_fail(SHMC_EINVAL, "broadcast ring: role %u; give "
+                         "SHMC_PRODUCER, SHMC_CONSUMER, SHMC_WATCHER or "
+                         "SHMC_OBSERVER", role);
+    }
+}
+
+SHMC_API int
+shmc_bcast_map(shmc_bcast *h, void *mem, uint64_t bytes, uint32_t role,
+               int32_t history)
+{
+    shmi_bcast_geometry g;
+
+    memset(h, 0, sizeof *h);
+    int r = shmi_bcast_point(h, mem, bytes, &g);
+    if (r == SHMC_OK) r = shmi_bcast_join(h, role, history);
+    if (r != SHMC_OK) h->shm = NULL;
+    return r;
+}
+
+typedef struct shmi_bcast_maker {
+    shmi_bcast_geometry g;
+    uint32_t flags;
+} shmi_bcast_maker;
+
+static int
+shmi_bcast_make(void *mem, uint64_t bytes, const void *user)
+{
+    const shmi_bcast_maker *maker = user;
+
+    (void)bytes;
+    shmi_bcast_init(mem, &maker->g, maker->flags);
+    return SHMC_OK;
+}
+
+/* Refuse what was asked for and differs from what exists.                 */
+static int
+shmi_bcast_suits(const shmi_bcast_geometry *g, const shmc_bcast_desc *d)
+{
+    static const char what[] = "broadcast ring";
+    int r = shmi_ring_same(what, "slot_count", d->slot_count, g->slot_count);
+
+    if (r == SHMC_OK)
+        r = shmi_ring_same(what, "max_bytes", d->max_bytes, g->max_bytes);
+    if (r == SHMC_OK)
+        r = shmi_ring_same(what, "max_publishers", d->max_publishers,
+                           g->publishers);
+    if (r == SHMC_OK && g->mode == SHMC_RELIABLE)
+        r = shmi_ring_same(what, "max_subscribers", d->max_subscribers,
+                           g->subscribers);
+    if (r == SHMC_OK)
+        r = shmi_ring_same(what, "arena_bytes", d->arena_bytes, g->arena_bytes);
+    if (r == SHMC_OK) r = shmi_ring_same(what, "mode", d->mode, g->mode);
+    if (r == SHMC_OK)
+        r = shmi_ring_same(what, "waitable", d->waitable, g->waitable);
+    return r;
+}
+
+SHMC_API int
+shmc_bcast_open(shmc_bcast *h, shmc_segment *s, const char *name,
+                const shmc_bcast_desc *desc, uint32_t role)
+{
+    static const shmc_bcast_desc defaults;
+    const shmc_bcast_desc *d = desc != NULL ? desc : &defaults;
+    shmi_bcast_maker maker;
+    shmi_bcast_geometry g;
+
+    memset(h, 0, sizeof *h);
+    int r = shmi_bcast_geometry_of(d, &maker.g);
+    if (r != SHMC_OK) return r;
+    maker.flags = shmi_ring_flags(s, maker.g.waitable);
+    const shmc_object_desc object = {
+        maker.g.total, shmc_type_hash(SHMI_BCAST_TYPE), SHMC_KIND_BCAST,
+        SHMI_BCAST_VERSION, 0, SHMI_BCAST_TYPE, shmi_bcast_make, &maker
+    };
+    r = shmi_ring_object(s, name, &object, role == SHMC_OBSERVER ||
+                         role == SHMC_WATCHER, &h->object);
+    if (r != SHMC_OK) return r;
+    h->segment = s;
+    r = shmi_bcast_point(h, h->object.mem, h->object.bytes, &g);
+    if (r == SHMC_OK) r = shmi_bcast_suits(&g, d);
+    if (r == SHMC_OK) r = shmi_bcast_join(h, role, d->history);
+    if (r == SHMC_OK) return r;
+    h->shm = NULL;
+    shmc_object_close(s, &h->object);
+    return r;
+}
+
+SHMC_API int
+shmc_bcast_close(shmc_bcast *h)
+{
+    if (h->shm == NULL)
+        return shmi_fail(SHMC_ECLOSED, "close broadcast ring: it is not open");
+    if (h->epoch == shmi_fork_epoch) {
+        if (h->role == SHMC_PRODUCER) shmi_seat_drop(&h->pubs[h->seat]);
+        if (h->seated) {
+            shmi_store_rel_64(&h->subs[h->seat].word[SHMI_SUB_ACTIVE], 0);
+            shmi_seat_drop(&h->subs[h->seat]);
+            if (h->waitable) shmi_bell_ring(&h->shm->writable, h->asymmetric);
+        }
+    }
+    h->shm = NULL;
+    return h->segment != NULL ? shmc_object_close(h->segment, &h->object)
+                              : SHMC_OK;
+}
+
+SHMC_API int
+shmc_bcast_stats_get(const shmc_bcast *h, shmc_bcast_stats *out)
+{
+    memset(out, 0, sizeof *out);
+    if (h->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    out->sent = shmi_load_acq_64(&h->shm->tail);
+    out->voids = shmi_load_rlx_64(&h->shm->voids);
+    out->dropped = shmi_load_rlx_64(&h->shm->dropped);
+    for (uint32_t i = 0; i < h->max_publishers; i++)
+        out->publishers += shmi_load_rlx_64(&h->pubs[i].owner) != 0;
+    for (uint32_t i = 0; i < h->max_subscribers; i++) {
+        shmi_seat_shm *seat = &h->subs[i];
+        if (shmi_load_rlx_64(&seat->owner) == 0) continue;
+        out->subscribers++;
+        const uint64_t lag =
+            out->sent - shmi_load_rlx_64(&seat->word[SHMI_SUB_CURSOR]);
+        if (lag <= h->slot_count && lag > out->lag) out->lag = lag;
+    }
+    return SHMC_OK;
+}
+
+/* >>publishing */
+
+/* Find the slowest live seated subscriber.  `full` also looks for dead ones
+ * among those that hold us up, and gives them up.                         */
+static void
+shmi_bcast_look(shmc_bcast *h, bool full)
+{
+    uint64_t least = shmi_load_acq_64(&h->shm->tail);
+
+    shmi_fence_sc();                /* F3 pairs with F2                     */
+    const uint64_t tail = least;
+    for (uint32_t i = 0; i < h->max_subscribers; i++) {
+        shmi_seat_shm *seat = &h->subs[i];
+        uint64_t owner = shmi_load_acq_64(&seat->owner);
+        if (owner == 0 ||
+            shmi_load_acq_64(&seat->word[SHMI_SUB_ACTIVE]) != owner) continue;
+        /* A5 <- R5: its reads of a cell happen before our reuse of it.    */
+        uint64_t cursor = shmi_load_acq_64(&seat->word[SHMI_SUB_CURSOR]);
+        if ((int64_t)(cursor - least) >= 0) continue;
+        if (full && !shmi_owner_alive(h->segment, owner)) {
+            if (!shmi_cas_64(&seat->owner, &owner, 0)) continue;
+            shmi_faa_64(&h->shm->dropped, 1);
+            shmi_event(SHMC_LOG_WARN, "broadcast ring: gave up subscriber %u, "
+                       "which died %llu messages behind", i,
+                       (unsigned long long)(tail - cursor));
+            continue;
+        }
+        /* Further back than the ring reaches: it just sits down (and will
+         * say where it is), or its cursor is damaged.                     */
+        if (tail - cursor > h->slot_count) cursor = tail - h->slot_count;
+        least = cursor;
+    }
+    h->gate = least;
+}
+
+/* Tell whether a live publisher other than us is at `position`, or (earlier)
+ * at any earlier position that shares its cell.                           */
+static bool
+shmi_bcast_intended(const shmc_bcast *h, uint64_t position, bool earlier)
+{
+    for (uint32_t i = 0; i < h->max_publishers; i++) {
+        if (h->role == SHMC_PRODUCER && i == h->seat) continue;
+        /* A6 <- R6: a cleared intent shows all that was done under it.    */
+        const uint64_t intent = shmi_load_acq_64(&h->pubs[i].intent);
+        if (intent == 0) continue;
+        const uint64_t apart = (position - (intent >> 1)) & UINT64_MAX >> 1;
+        if (earlier ? apart == 0 || (apart & h->mask) != 0 : apart != 0)
+            continue;
+        if (shmi_owner_alive(h->segment,
+                             shmi_load_acq_64(&h->pubs[i].owner))) return true;
+    }
+    return false;
+}
+
+enum { SHMI_TAKE = 0, SHMI_PASS = 1, SHMI_RETRY = 2 };
+
+/* May we write the cell of `position`, the tail just seen?                */
+static int
+shmi_bcast_cell_free(const shmc_bcast *h, uint64_t position)
+{
+    const shmi_bcast_cell_shm *cell = &h->cells[position & h->mask];
+    const uint64_t last = shmi_stamp(position - h->slot_count, SHMI_DONE);
+    const uint64_t stamp = shmi_load_acq_64(&cell->stamp);
+
+    if (SHMI_LIKELY((stamp | 1) == (last | 1))) return SHMI_TAKE;
+    if ((int64_t)(stamp - shmi_stamp(position, 0)) >= 0)
+        return shmi_load_acq_64(&h->shm->tail) == position ? SHMC_ECORRUPT
+                                                            : SHMI_RETRY;
+    /* The last lap's owner is inside, died, or passed.  By I2 the intents
+     * of all that may be inside are visible: tail showed us their claims. */
+    return shmi_bcast_intended(h, position, true) ? SHMI_PASS : SHMI_TAKE;
+}
+
+/* May `position` be overwritten, as far as seated subscribers go (I4)?    */
+static int
+shmi_bcast_has_room(shmc_bcast *h, uint64_t position)
+{
+    if (!h->reliable || (int64_t)(position - h->gate) < h->slot_count)
+        return SHMC_OK;
+    shmi_bcast_look(h, h->idle++ % SHMI_BCAST_FULL == SHMI_BCAST_FULL - 1);
+    return (int64_t)(position - h->gate) < h->slot_count ? SHMC_OK
+                                                         : SHMC_EAGAIN;
+}
+
+/* Take the next position and publish.  `record` is the arena record that
+ * holds the payload, or NULL.                                             */
+static int
+shmi_bcast_publish_shared(shmc_bcast *h, const void *data, uint32_t bytes,
+                          shmi_bcast_record_shm *record, uint64_t at)
+{
+    shmi_seat_shm *seat = &h->pubs[h->seat];
+    uint64_t position = shmi_load_acq_64(&h->shm->tail);    /* A3 <- R3     */
+
+    /* Each round that fails was won by another publisher, or passes a cell
+     * with a stopped one inside.                                          */
+    for (;;) {
+        int how = shmi_bcast_has_room(h, position);
+        if (how == SHMC_OK) how = shmi_bcast_cell_free(h, position);
+        if (how < 0) {
+            shmi_store_rel_64(&seat->intent, 0);        /* R6 -> A6         */
+            return how;
+        }
+        if (how == SHMI_RETRY) {
+            position = shmi_load_acq_64(&h->shm->tail);
+            continue;
+        }
+        if (record != NULL) shmi_store_rlx_64(&record->position, position);
+        /* R6 -> A6: and before tail moves, so that whoever sees position
+         * taken sees by whom.                                             */
+        shmi_store_rel_64(&seat->intent, position << 1 | 1);
+        /* R3 -> A3.                                                       */
+        if (!shmi_cas_64(&h->shm->tail, &position, position + 1)) continue;
+        if (how == SHMI_TAKE) break;
+        shmi_faa_64(&h->shm->voids, 1);
+        position++;
+    }
+    shmi_bcast_fill(h, position, data, bytes, at);
+    shmi_store_rel_64(&seat->intent, 0);    /* R6 -> A6: after R1           */
+    h->idle = 0;
+    return SHMC_OK;
+}
+
+/* The only publisher: no claim to win, no intent to leave.                */
+static int
+shmi_bcast_publish_alone(shmc_bcast *h, const void *data, uint32_t bytes,
+                         shmi_bcast_record_shm *record, uint64_t at)
+{
+    const uint64_t position = h->next;
+
+    const int r = shmi_bcast_has_room(h, position);
+
+    if (r != SHMC_OK) return r;
+    if (record != NULL) shmi_store_rlx_64(&record->position, position);
+    shmi_bcast_fill(h, position, data, bytes, at);
+    h->next = position + 1;
+    shmi_store_rel_64(&h->shm->tail, position + 1);     /* R3 -> A3         */
+    h->idle = 0;
+    return SHMC_OK;
+}
+
+static int
+shmi_bcast_publish(shmc_bcast *h, const void *data, uint32_t bytes,
+                   shmi_bcast_record_shm *record, uint64_t at)
+{
+    const int r = h->alone
+        ? shmi_bcast_publish_alone(h, data, bytes, record, at)
+        : shmi_bcast_publish_shared(h, data, bytes, record, at);
+
+    if (r == SHMC_OK && h->waitable)
+        shmi_bell_ring(&h->shm->readable, h->asymmetric);
+    return r;
+}
+
+/* >>arena */
+
+static shmi_bcast_record_shm *
+shmi_bcast_record(const shmc_bcast *h, uint64_t offset)
+{
+    return (void *)(h->arenas + h->seat * h->arena_bytes + offset);
+}
+
+/* Free the oldest record of our arena.  Its header lies in shared memory:
+ * what it says is loaded once and checked.                                */
+static int
+shmi_bcast_reclaim(shmc_bcast *h, uint64_t low_offset, uint64_t *span)
+{
+    const shmi_bcast_record_shm *old = shmi_bcast_record(h, low_offset);
+    const uint64_t bytes = shmi_load_rlx_64(&old->span);
+
+    if (bytes == 0 || bytes % SHMI_RECORD_BYTES != 0 ||
+        bytes > h->arena_bytes - low_offset || bytes > h->head - h->low)
+        return SHMC_ECORRUPT;
+    if (h->reliable) {
+        const uint64_t position = shmi_load_rlx_64(&old->position);
+        if ((int64_t)(h->gate - position) <= 0)
+            shmi_bcast_look(h, h->idle++ % SHMI_BCAST_FULL ==
+                               SHMI_BCAST_FULL - 1);
+        if ((int64_t)(h->gate - position) <= 0) return SHMC_EAGAIN;
+    }
+    *span = bytes;
+    return SHMC_OK;
+}
+
+/* Make the `need` bytes behind head ours to write.                        */
+static int
+shmi_bcast_reserve(shmc_bcast *h, uint64_t need)
+{
+    const uint64_t pad = h->offset + need > h->arena_bytes
+                       ? h->arena_bytes - h->offset : 0;
+    uint64_t low = h->low, span = 0;
+    int r = SHMC_OK;
+
+    while (h->head + pad + need - h->low > h->arena_bytes) {
+        r = shmi_bcast_reclaim(h, h->low % h->arena_bytes, &span);
+        if (r != SHMC_OK) break;
+        h->low += span;
+    }
+    if (h->low != low) {
+        /* R2 -> A2: low is visible before any byte that overwrites (I3).  */
+        shmi_store_rlx_64(&h->arena_lines[h->seat].low, h->low);
+        shmi_fence_rel();
+    }
+    if (r != SHMC_OK) return r;
+    if (pad != 0) {                 /* a record of nothing up to the end    */
+        shmi_bcast_record_shm *filler = shmi_bcast_record(h, h->offset);
+        /* Older than any cursor: free as soon as it is the oldest.        */
+        shmi_store_rlx_64(&filler->position, shmi_load_rlx_64(&h->shm->tail) -
+                                             h->slot_count - 1);
+        shmi_store_rlx_64(&filler->span, pad);
+        h->head += pad;
+        h->offset = 0;
+        shmi_store_rel_64(&h->arena_lines[h->seat].head, h->head);
+    }
+    return SHMC_OK;
+}
+
+/* Publish the record at head, whose payload is written.                   */
+static int
+shmi_bcast_publish_record(shmc_bcast *h, uint32_t bytes)
+{
+    shmi_bcast_record_shm *record = shmi_bcast_record(h, h->offset);
+    const uint64_t span = shmi_bcast_record_span(bytes);
+    const uint64_t at = h->head, offset = h->offset;
+
+    shmi_store_rlx_64(&record->span, span);
+    h->head += span;
+    h->offset = h->offset + span == h->arena_bytes ? 0 : h->offset + span;
+    /* Before the cell refers to it: should we die in between, a successor
+     * must not write over what a subscriber can already see (I3).         */
+    shmi_store_rel_64(&h->arena_lines[h->seat].head, h->head);
+    const int r = shmi_bcast_publish(h, NULL, bytes, record, at);
+    if (r == SHMC_OK) return r;
+    h->head = at;                   /* not referred to: ours again          */
+    h->offset = offset;
+    shmi_store_rel_64(&h->arena_lines[h->seat].head, h->head);
+    return r;
+}
+
+static int
+shmi_bcast_may_send(const shmc_bcast *h, uint32_t bytes)
+{
+    if (h->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    if (h->role != SHMC_PRODUCER)
+        return shmi_fail(SHMC_EINVAL, "send on a broadcast ring: the handle was "
+                         "not opened as SHMC_PRODUCER");
+    return bytes > h->max_bytes ? SHMC_EMSGSIZE : SHMC_OK;
+}
+
+SHMC_API int
+shmi_bcast_send_any(shmc_bcast *h, const void *data, uint32_t bytes)
+{
+    int r = shmi_bcast_may_send(h, bytes);
+
+    if (r == SHMC_OK && h->lent) r = SHMC_EBUSY;
+    if (r != SHMC_OK) return r;
+    if (bytes <= SHMC_BCAST_INLINE_BYTES)
+        return shmi_bcast_publish(h, data, bytes, NULL, 0);
+    r = shmi_bcast_reserve(h, shmi_bcast_record_span(bytes));
+    if (r != SHMC_OK) return r;
+    shmi_copy_in(shmi_bcast_record(h, h->offset) + 1, data, bytes);
+    return shmi_bcast_publish_record(h, bytes);
+}
+
+SHMC_API int
+shmc_bcast_loan(shmc_bcast *h, uint32_t bytes, void **data)
+{
+    int r = shmi_bcast_may_send(h, bytes);
+
+    if (r == SHMC_OK && h->lent) r = SHMC_EBUSY;
+    if (r != SHMC_OK) return r;
+    if (bytes <= SHMC_BCAST_INLINE_BYTES) {
+        *data = h->stage;           /* copied into the cell at commit       */
+    } else {
+        r = shmi_bcast_reserve(h, shmi_bcast_record_span(bytes));
+        if (r != SHMC_OK) return r;
+        *data = shmi_bcast_record(h, h->offset) + 1;
+    }
+    h->lent = true;
+    h->lent_bytes = bytes;
+    return SHMC_OK;
+}
+
+SHMC_API int
+shmc_bcast_commit(shmc_bcast *h, uint32_t bytes)
+{
+    int r = shmi_bcast_may_send(h, bytes);
+
+    if (r != SHMC_OK) return r;
+    if (!h->lent)
+        return shmi_fail(SHMC_EINVAL, "commit on a broadcast ring: there is no "
+                         "loan");
+    if (bytes > h->lent_bytes) return SHMC_EMSGSIZE;
+    if (h->lent_bytes <= SHMC_BCAST_INLINE_BYTES)
+        r = shmi_bcast_publish(h, h->stage, bytes, NULL, 0);
+    else if (bytes <= SHMC_BCAST_INLINE_BYTES)
+        r = shmi_bcast_publish(h, shmi_bcast_record(h, h->offset) + 1, bytes,
+                               NULL, 0);
+    else
+        r = shmi_bcast_publish_record(h, bytes);
+    if (r != SHMC_EAGAIN) h->lent = false;  /* full: commit again, or abort */
+    return r;
+}
+
+SHMC_API int
+shmc_bcast_abort(shmc_bcast *h)
+{
+    if (h->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    if (h->role != SHMC_PRODUCER || !h->lent)
+        return shmi_fail(SHMC_EINVAL, "abort on a broadcast ring: there is no "
+                         "loan");
+    h->lent = false;
+    return SHMC_OK;
+}
+
+/* >>receiving */
+
+/* Count positions [next, to) as lost, those from before we came excepted. */
+static int
+shmi_bcast_skip(shmc_bcast *h, uint64_t to)
+{
+    const uint64_t from = (int64_t)(h->next - h->joined) < 0 ? h->joined
+                                                             : h->next;
+    h->next = to;
+    h->idle = 0;
+    if (h->seated) shmi_store_rel_64(h->cursor, to);        /* R5 -> A5     */
+    if ((int64_t)(to - from) <= 0) return SHMC_OK;
+    h->gap = to - from;
+    h->lost += h->gap;
+    return SHMC_ELAPPED;
+}
+
+/* The cell is at a later position: go on where the ring still has messages,
+ * an eighth of a lap clear of the publishers.                             */
+static int
+shmi_bcast_lapped(shmc_bcast *h)
+{
+    const uint64_t tail = shmi_load_acq_64(&h->shm->tail);  /* A3 <- R3     */
+    const uint64_t clear = h->slot_count / 8 ? h->slot_count / 8 : 1;
+    uint64_t to = tail - h->slot_count + clear;
+
+    if ((int64_t)(to - h->next) <= 0) to = h->next + 1;
+    return shmi_bcast_skip(h, to);
+}
+
+/* Decide what the cell of `next` means when it is not readable: SHMC_OK
+ * when the caller should look again (at a new `next`, perhaps).           */
+SHMC_API int
+shmi_bcast_next(shmc_bcast *h)
+{
+    const uint64_t *stamp_at = &h->cells[h->next & h->mask].stamp;
+    const uint64_t mine = shmi_stamp(h->next, 0);
+    const uint64_t stamp = shmi_load_acq_64(stamp_at);
+    const int64_t ahead = (int64_t)(stamp - mine);
+
+    if (h->role != SHMC_CONSUMER && h->role != SHMC_WATCHER)
+        return shmi_fail(SHMC_EINVAL, "receive from a broadcast ring: the handle "
+                         "was not opened as SHMC_CONSUMER or SHMC_WATCHER");
+    if (ahead == SHMI_DONE) return SHMC_OK;
+    if (ahead > SHMI_VOID) return shmi_bcast_lapped(h);
+    /* Most of the time nothing is published yet.  Look at the publishers'
+     * lines only now and then.                                            */
+    if (++h->idle % SHMI_BCAST_IDLE != 0) return SHMC_EAGAIN;
+    if (h->seated && h->waitable && h->idle == SHMI_BCAST_IDLE)
+        shmi_bell_ring(&h->shm->writable, h->asymmetric);
+    if (h->alone) return SHMC_EAGAIN;       /* its successor publishes here */
+    /* A3 <- R3: if next is taken, its taker's intent was visible before.  */
+    if ((int64_t)(shmi_load_acq_64(&h->shm->tail) - h->next) <= 0)
+        return SHMC_EAGAIN;
+    if (shmi_bcast_intended(h, h->next, false)) return SHMC_EAGAIN;
+    /* I2: looked at again after the intents, it still is not DONE.        */
+    if ((int64_t)(shmi_load_acq_64(stamp_at) - mine) >= SHMI_DONE)
+        return SHMC_OK;
+    h->next++;
+    h->idle = SHMI_BCAST_IDLE - 1;  /* the one behind may be empty as well  */
+    if (h->seated) shmi_store_rel_64(h->cursor, h->next);   /* R5 -> A5     */
+    return SHMC_OK;
+}
+
+/* Tell publishers how far a seated subscriber is; ring for a sleeping one
+ * each quarter of a lap.                                                  */
+SHMC_API void
+shmi_bcast_room(shmc_bcast *h)
+{
+    const uint64_t quarter = h->slot_count / 4 ? h->slot_count / 4 : 1;
+
+    shmi_store_rel_64(h->cursor, h->next);                  /* R5 -> A5     */
+    if (h->waitable && h->next % quarter == 0)
+        shmi_bell_ring(&h->shm->writable, h->asymmetric);
+}
+
+/* Read where the next message lies: bytes, and *data.  The view is checked
+ * by shmi_bcast_intact afterwards.                                        */
+static int
+shmi_bcast_view(shmc_bcast *h, const uint8_t **data)
+{
+    for (;;) {
+        const shmi_bcast_cell_shm *cell = &h->cells[h->next & h->mask];
+        const uint64_t done = shmi_stamp(h->next, SHMI_DONE);
+        if (shmi_load_acq_64(&cell->stamp) == done) {       /* A1 <- R1     */
+            const uint32_t bytes = shmi_load_rlx_32(&cell->bytes);
+            const uint32_t seat = shmi_load_rlx_32(&cell->seat);
+            const uint64_t at = shmi_load_rlx_64(&cell->at);
+            shmi_fence_acq();                               /* A0 <- R0     */
+            if (shmi_load_rlx_64(&cell->stamp) == done) {
+                h->lent_bytes = bytes;
+                h->lent_at = at;
+                h->lent_seat = seat;
+                *data = cell->data;
+                if (bytes <= SHMC_BCAST_INLINE_BYTES) return (int)bytes;
+                if (bytes > h->max_bytes || seat >= h->max_publishers)
+                    return SHMC_ECORRUPT;
+                const uint64_t offset = at % h->arena_bytes;
+                if (offset % SHMI_RECORD_BYTES != 0 || h->arena_bytes - offset <
+                    shmi_bcast_record_span(bytes)) return SHMC_ECORRUPT;
+                *data = h->arenas + seat * h->arena_bytes + offset +
+                        SHMI_RECORD_BYTES;
+                return (int)bytes;
+            }
+        }
+        const int r = shmi_bcast_next(h);
+        if (r != SHMC_OK) return r;
+    }
+}
+
+/* Was everything read through the view, until now, the message's own?     */
+static bool
+shmi_bcast_intact(const shmc_bcast *h)
+{
+    shmi_fence_acq();               /* A0 <- R0, A2 <- R2                   */
+    if (h->lent_bytes > SHMC_BCAST_INLINE_BYTES)
+        return shmi_load_rlx_64(&h->arena_lines[h->lent_seat].low) <= h->lent_at;
+    return shmi_load_rlx_64(&h->cells[h->next & h->mask].stamp) ==
+           shmi_stamp(h->next, SHMI_DONE);
+}
+
+/* Go on behind a message that was read, or lost, or is damaged.           */
+static int
+shmi_bcast_pass(shmc_bcast *h, int result)
+{
+    if (result >= 0) {
+        h->next++;
+        h->idle = 0;
+        if (h->seated) shmi_bcast_room(h);
+        return result;
+    }
+    const int r = shmi_bcast_skip(h, h->next + 1);
+    return result == SHMC_ELAPPED && r == SHMC_OK ? SHMC_EAGAIN : result;
+}
+
+SHMC_API int
+shmi_bcast_recv_arena(shmc_bcast *h, void *buf, uint32_t cap)
+{
+    const uint8_t *data;
+    const int bytes = shmi_bcast_view(h, &data);
+
+    if (bytes == SHMC_ECORRUPT) return shmi_bcast_pass(h, bytes);
+    if (bytes < 0) return bytes;
+    if ((uint32_t)bytes > cap) return SHMC_EMSGSIZE;
+    shmi_copy_out(buf, data, (uint32_t)bytes);
+    return shmi_bcast_pass(h, shmi_bcast_intact(h) ? bytes : SHMC_ELAPPED);
+}
+
+SHMC_API int
+shmc_bcast_borrow(shmc_bcast *h, const void **data)
+{
+    const uint8_t *view = NULL;
+
+    if (h->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    if (h->lent) return SHMC_EBUSY;
+    const int bytes = shmi_bcast_view(h, &view);
+    if (bytes == SHMC_ECORRUPT) return shmi_bcast_pass(h, bytes);
+    if (bytes < 0) return bytes;
+    *data = view;
+    h->lent = true;
+    return bytes;
+}
+
+SHMC_API int
+shmc_bcast_release(shmc_bcast *h)
+{
+    if (h->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    if (!h->lent || h->role == SHMC_PRODUCER)
+        return shmi_fail(SHMC_EINVAL, "release on a broadcast ring: nothing is "
+                         "borrowed");
+    h->lent = false;
+    const int r = shmi_bcast_pass(h, shmi_bcast_intact(h) ? SHMC_OK
+                                                           : SHMC_ELAPPED);
+    return r == SHMC_EAGAIN ? SHMC_ELAPPED : r;
+}
+
+SHMC_API int
+shmc_bcast_next_bytes(shmc_bcast *h)
+{
+    const uint8_t *data;
+
+    if (h->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    return shmi_bcast_view(h, &data);
+}
+
+/* >>waiting */
+
+typedef struct shmi_bcast_wait {
+    shmc_bcast *h;
+    void *buf;
+    const void *data;
+    uint32_t bytes, tries;
+} shmi_bcast_wait;
+
+/* Once it no longer spins, each look of a waiter is a thorough one.       */
+static void
+shmi_bcast_try(shmi_bcast_wait *w)
+{
+    if (++w->tries > SHMC_SPIN_TRIES) w->h->idle |= SHMI_BCAST_IDLE - 1;
+}
+
+static int
+shmi_bcast_try_send(void *ctx)
+{
+    shmi_bcast_wait *w = ctx;
+
+    shmi_bcast_try(w);
+    return shmc_bcast_send(w->h, w->data, w->bytes);
+}
+
+static int
+shmi_bcast_try_recv(void *ctx)
+{
+    shmi_bcast_wait *w = ctx;
+
+    shmi_bcast_try(w);
+    return shmc_bcast_recv(w->h, w->buf, w->bytes);
+}
+
+static int
+shmi_bcast_try_borrow(void *ctx)
+{
+    shmi_bcast_wait *w = ctx;
+
+    shmi_bcast_try(w);
+    return shmc_bcast_borrow(w->h, &w->data);
+}
+
+static int
+shmi_bcast_wait_for(shmi_bcast_wait *w, shmi_bell_shm *bell, shmi_try_fn fn,
+                    int64_t timeout_ns, uint64_t slice_ns)
+{
+    const shmc_bcast *h = w->h;
+
+    if (h->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    if (timeout_ns == 0) return fn(w);
+    if (!h->waitable)
+        return shmi_fail(SHMC_ENOTSUP, "wait on a broadcast ring: it was created "
+                         "without waitable");
+    if (h->segment != NULL && h->segment->read_only) bell = NULL;
+    return shmi_bell_wait(bell, h->asymmetric, fn, w, timeout_ns, slice_ns);
+}
+
+SHMC_API int
+shmc_bcast_send_wait(shmc_bcast *h, const void *data, uint32_t bytes,
+                     int64_t timeout_ns)
+{
+    shmi_bcast_wait w = { h, NULL, data, bytes, 0 };
+
+    return shmi_bcast_wait_for(&w, &h->shm->writable, shmi_bcast_try_send,
+                               timeout_ns, SHMC_PEER_CHECK_NS);
+}
+
+SHMC_API int
+shmc_bcast_recv_wait(shmc_bcast *h, void *buf, uint32_t cap,
+                     int64_t timeout_ns)
+{
+    shmi_bcast_wait w = { h, buf, NULL, cap, 0 };
+
+    return shmi_bcast_wait_for(&w, &h->shm->readable, shmi_bcast_try_recv,
+                               timeout_ns, SHMC_RECHECK_NS);
+}
+
+SHMC_API int
+shmc_bcast_borrow_wait(shmc_bcast *h, const void **data, int64_t timeout_ns)
+{
+    shmi_bcast_wait w = { h, NULL, NULL, 0, 0 };
+    const int r = shmi_bcast_wait_for(&w, &h->shm->readable,
+                                      shmi_bcast_try_borrow, timeout_ns,
+                                      SHMC_RECHECK_NS);
+
+    if (r >= 0) *data = w.data;
+    return r;
+}
+
+#endif /* SHMCOMM_IMPLEMENTATION */

@@ -1,0 +1,1218 @@
+/* shmcomm_mpmc.h - bounded queue: many producers, many consumers, any of
+ * whom may be killed at any instruction.
+ *
+ *     shmc_mpmc q;
+ *     shmc_mpmc_desc d = { .slot_bytes = sizeof(job), .waitable = 1 };
+ *     shmc_mpmc_open(&q, &segment, "jobs", &d, SHMC_PRODUCER | SHMC_CONSUMER);
+ *     shmc_mpmc_push(&q, &j, sizeof j);
+ *     shmc_mpmc_pop_wait(&q, &j, sizeof j, -1);
+ *     shmc_mpmc_close(&q);
+ *
+ * Manual: docs/shmcomm_mpmc.md, proof: docs/algorithms.md
+ * SPDX-License-Identifier: MIT                                            */
+#ifndef SHMCOMM_MPMC_H
+#define SHMCOMM_MPMC_H
+
+#include "shmcomm_ring.h"
+
+/* ---- constants --------------------------------------------------------- */
+
+enum {                              /* what becomes of a dead consumer's    */
+    SHMC_REDELIVER = 0,             /* message: somebody else gets it       */
+    SHMC_DROP = 1                   /* it is dropped, and counted           */
+};
+
+enum {
+    SHMI_MPMC_VERSION = 1,
+    SHMI_MPMC_MAX_HANDLES = 4096,
+    SHMI_MPMC_MAX_BATCH = 4096,     /* fits the 14 bits of an intent        */
+    SHMI_MPMC_TRIES = 4096,         /* lost races before giving up a call   */
+    SHMI_MPMC_STUCK_TRIES = 64,     /* meets of one position, then inspect  */
+    SHMI_MPMC_RESCUE_TRIES = 1024,  /* ... then look for orphans            */
+    SHMI_MPMC_PATROL = 4096,        /* pops between two looks for orphans   */
+    SHMI_MPMC_ORPHANS = 64
+};
+#define SHMI_MPMC_MAGIC 0x434d504du /* "MPMC" in memory                     */
+
+/* A cell's word: position modulo 2^48, times a message was taken over from
+ * a dead consumer (14 bits), state (2 bits).  The position is part of every
+ * state, so that even with one slot no two states are equal.              */
+enum { SHMI_MPMC_FREE = 0, SHMI_MPMC_FULL = 1, SHMI_MPMC_TOMB = 2 };
+#define SHMI_MPMC_POSITION UINT64_C(0x0000ffffffffffff)
+#define SHMI_MPMC_AGAIN    UINT64_C(0x000000000000fffc)
+
+/* ---- descs ------------------------------------------------------------- */
+
+typedef struct shmc_mpmc_desc {     /* zero selects the default             */
+    uint32_t slot_bytes;            /* of each message [8]                  */
+    uint32_t slot_count;            /* power of two, 1..2^31 [1024]         */
+    uint32_t max_handles;           /* producers and consumers, 1..4096 [64]*/
+    uint32_t on_consumer_death;     /* SHMC_... [SHMC_REDELIVER]            */
+    uint32_t waitable;              /* 1: push_wait, pop_wait may sleep [0] */
+    const char *type_name;          /* checked where both sides give one    */
+} shmc_mpmc_desc;
+
+/* ---- shared layout, version 1 ------------------------------------------
+ * shmc_mpmc_shm | seats | cells, each `u64 word; payload`, stride_bytes
+ * apart.  N is slot_count; position P lives in cell P mod N.
+ * I1: 0 <= tail - head <= N (mod 2^64).
+ * I2: a cell goes  FREE(P) -> FULL(P,0) or TOMB(P);
+ *     FULL(P,n) -> FULL(P,n+1) or FREE(P+N);  TOMB(P) -> FREE(P+N).
+ * I3: while tail > P and the cell is FREE(P), the claimer of P covers P with
+ *     its seat's intent, or is dead.
+ * I4: while head > P and the cell is FULL(P,n), the holder of P (who claimed
+ *     it if n is 0, else the n-th to take it over) covers P with its seat's
+ *     word[0], or is dead.
+ * I5: only the holder changes a held cell with a plain store; whoever else
+ *     changes a cell does so by CAS, from a state whose holder is dead, or
+ *     from TOMB(P) with head > P, which nobody holds.
+ *
+ * Why an unchanged cell without a live cover has a dead holder.  A claimer
+ * stores its intent (R5) before the CAS of tail (R1).  A checker that loads
+ * tail > P (A1) has the claimer's CAS, or a later one of the chain of CASes
+ * behind it, before its own next loads; so it reads that intent or a later
+ * word (A5).  A later word was stored after the claimer published P (R3), so
+ * that the checker's CAS of the cell, which comes last, fails.  If it
+ * succeeds, the checker had read the intent itself, and its owner was dead;
+ * or the word of who got the seat after that owner's death.  In the same
+ * way for head, word[0] and freeing (R4); and for an adopter, whose CAS
+ * FULL(P,n) -> FULL(P,n+1) takes the place of the CAS of head, and the
+ * checker's load of the cell (A3) that of its load of head.  Covers of P by
+ * dead ones who lost the race for it prove nothing and are not asked; live
+ * ones only delay, until they clear their word.
+ * W = only writer, R = reader, (..) = ordering edge named in the code.     */
+typedef struct shmc_mpmc_shm {
+    shmi_ring_head_shm ring;        /* W creator (R0)   R attacher (A0)     */
+    uint64_t tail;                  /* W producers, CAS (R1)  R all (A1)    */
+    uint8_t  pad0[SHMC_LINE - 8];
+    uint64_t head;                  /* W consumers, CAS (R2)  R all (A2)    */
+    uint8_t  pad1[SHMC_LINE - 8];
+    shmi_bell_shm readable;         /* W producers ring  R consumers sleep  */
+    shmi_bell_shm writable;         /* W consumers ring  R producers sleep  */
+    uint64_t tombs;                 /* W whoever makes one, faa   R stats   */
+    uint64_t skipped;               /* W consumers, faa           R stats   */
+    uint64_t redelivered;           /* W adopters, faa            R stats   */
+    uint64_t dropped;               /* W whoever drops, faa       R stats   */
+    uint8_t  pad2[SHMC_LINE - 32];
+    uint64_t orphans[SHMI_MPMC_ORPHANS]; /* W anybody, CAS (R6) R cons. (A6)*/
+} shmc_mpmc_shm;                    /* seats and cells follow               */
+SHMC_LAYOUT_AT(shmc_mpmc_shm, ring, 0);
+SHMC_LAYOUT_AT(shmc_mpmc_shm, tail, 1 * SHMC_LINE);
+SHMC_LAYOUT_AT(shmc_mpmc_shm, head, 2 * SHMC_LINE);
+SHMC_LAYOUT_AT(shmc_mpmc_shm, readable, 3 * SHMC_LINE);
+SHMC_LAYOUT_AT(shmc_mpmc_shm, writable, 4 * SHMC_LINE);
+SHMC_LAYOUT_AT(shmc_mpmc_shm, tombs, 5 * SHMC_LINE);
+SHMC_LAYOUT_AT(shmc_mpmc_shm, skipped, 5 * SHMC_LINE + 8);
+SHMC_LAYOUT_AT(shmc_mpmc_shm, redelivered, 5 * SHMC_LINE + 16);
+SHMC_LAYOUT_AT(shmc_mpmc_shm, dropped, 5 * SHMC_LINE + 24);
+SHMC_LAYOUT_AT(shmc_mpmc_shm, orphans, 6 * SHMC_LINE);
+SHMC_LAYOUT_SIZE(shmc_mpmc_shm, 10 * SHMC_LINE);
+
+/* An intent, in seat.intent (push) or seat.word[0] (pop) or an orphan: first
+ * position modulo 2^48, how many (14 bits), kind (2 bits); 0 = none.      */
+#define SHMI_MPMC_ENQ   (UINT64_C(1) << 62)
+#define SHMI_MPMC_DEQ   (UINT64_C(2) << 62)
+#define SHMI_MPMC_COUNT UINT64_C(0x3fff)
+
+/* ---- handles ----------------------------------------------------------- */
+
+/* One thread's view of a queue.  Private: use the functions below.        */
+typedef struct shmc_mpmc {
+    shmc_mpmc_shm *shm;             /* NULL = closed                        */
+    uint8_t *cells;
+    uint64_t mask;                  /* slot_count - 1                       */
+    shmi_seat_shm *seat;            /* NULL for an observer                 */
+    uint64_t push_gate, pop_gate;   /* shmi_gate(role, slot_bytes), 0: shut */
+    uint32_t slot_bytes, epoch;
+    bool     waitable, asymmetric;
+    bool     loaned, borrowed;
+    bool     look;                  /* inspect at the next obstacle         */
+    uint32_t full_tries, idle_tries;
+    uint64_t full_pos, idle_pos;    /* where the tries above were made      */
+    uint64_t patrol_pos;            /* where to look for orphans next       */
+    uint64_t loan_pos, borrow_pos;
+    shmi_seat_shm *seats;
+    uint32_t seat_count, role, drop;
+    shmc_segment *segment;          /* NULL: nobody is ever found dead      */
+    shmc_object object;
+} shmc_mpmc;
+
+typedef struct shmc_mpmc_stats {
+    uint64_t pushed, popped;        /* messages                             */
+    uint64_t tombs;                 /* positions given up, by abort or death*/
+    uint64_t redelivered, dropped;  /* messages of consumers that died      */
+    uint32_t used, slot_count;      /* cells                                */
+    uint32_t handles, max_handles;
+} shmc_mpmc_stats;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- setup ------------------------------------------------------------- */
+
+/* Tell how many bytes a queue takes.  Errors  SHMC_EINVAL bad desc.       */
+SHMC_API int64_t shmc_mpmc_size_for(const shmc_mpmc_desc *desc);
+
+/* Lay a queue out in the caller's memory, 128-byte aligned.
+ * Safety  nobody else may use the memory meanwhile.
+ * Errors  SHMC_EINVAL; SHMC_ENOSPC `bytes` is too small.                  */
+SHMC_API int shmc_mpmc_format(void *mem, uint64_t bytes,
+                              const shmc_mpmc_desc *desc);
+
+/* Open a handle on a formatted queue: SHMC_PRODUCER, SHMC_CONSUMER, both,
+ * or SHMC_OBSERVER.
+ * Owner   the memory stays the caller's, and outlives the handle.
+ * Safety  one thread at a time uses a handle; open one for each thread.
+ * Crash   no liveness here: nobody is taken for dead, what a dead process
+ *         was in the middle of stays so.  In a segment it is recovered.
+ * Errors  SHMC_EINVAL; SHMC_ETYPE; SHMC_EVERSION; SHMC_EBYTEORDER;
+ *         SHMC_ECORRUPT; SHMC_ELIMIT max_handles are open.                */
+SHMC_API int shmc_mpmc_map(shmc_mpmc *q, void *mem, uint64_t bytes,
+                           uint32_t role);
+
+/* Open a queue in a segment, creating it unless it exists.  What is not 0
+ * in `desc` must be so in the queue that exists.  Observers, and read-only
+ * segments, only attach.
+ * Safety  as shmc_mpmc_map; any number of processes and threads may race.
+ * Crash   dying inside leaves a seat that the next one to open takes over.
+ * Errors  as shmc_mpmc_map; SHMC_EMISMATCH; SHMC_EROFS a producer or
+ *         consumer on a read-only segment; those of shmc_object_open.     */
+SHMC_API int shmc_mpmc_open(shmc_mpmc *q, shmc_segment *s, const char *name,
+                            const shmc_mpmc_desc *desc, uint32_t role);
+
+/* Close a handle.  A loan is aborted, a borrowed message counts as released.
+ * Safety  in a forked child it forgets the handle and touches nothing.
+ * Errors  SHMC_ECLOSED.                                                   */
+SHMC_API int shmc_mpmc_close(shmc_mpmc *q);
+
+/* Count what happened so far.  Exact when nobody is in the middle of a call;
+ * a process killed in a recovery may leave its one event uncounted.       */
+SHMC_API int shmc_mpmc_stats_get(const shmc_mpmc *q, shmc_mpmc_stats *out);
+
+/* ---- waiting ----------------------------------------------------------- */
+
+/* Push, waiting for room.
+ * Cost    blocks up to timeout_ns: 0 = try, negative = for ever.
+ * Crash   of whoever should make room or ring: looks again every
+ *         SHMC_RECHECK_NS.
+ * Errors  as shmc_mpmc_push; SHMC_ETIMEDOUT; SHMC_ENOTSUP not waitable.   */
+SHMC_API int shmc_mpmc_push_wait(shmc_mpmc *q, const void *msg,
+                                 uint32_t bytes, int64_t timeout_ns);
+
+/* Pop, waiting for a message.  Cost, Crash, Errors as shmc_mpmc_push_wait.
+ * A message of a consumer that died comes within SHMC_RECHECK_NS, too.    */
+SHMC_API int shmc_mpmc_pop_wait(shmc_mpmc *q, void *msg, uint32_t bytes,
+                                int64_t timeout_ns);
+
+/* ---- private: slow paths ----------------------------------------------- */
+
+enum { SHMI_MPMC_RETRY = 1 };
+
+/* Judge an obstacle at `pos`: SHMI_MPMC_RETRY from *next, or a code.      */
+SHMC_API int shmi_mpmc_push_stuck(shmc_mpmc *q, uint64_t pos, uint32_t tries,
+                                  uint64_t *next);
+
+/* The same for a consumer; SHMC_OK: *next is a dead one's message, ours.  */
+SHMC_API int shmi_mpmc_pop_stuck(shmc_mpmc *q, uint64_t pos, uint32_t tries,
+                                 uint64_t *next);
+
+/* Take over a dead consumer's message: true and where, or false.          */
+SHMC_API bool shmi_mpmc_patrol(shmc_mpmc *q, uint64_t pos, uint64_t *found);
+
+/* Say why a gate is shut: SHMC_ECLOSED, SHMC_EINVAL or SHMC_EMSGSIZE.     */
+SHMC_API int shmi_mpmc_refuse(const shmc_mpmc *q, uint32_t role);
+
+/* ---- inline: claiming -------------------------------------------------- */
+
+SHMC_INLINE uint64_t
+shmi_mpmc_word(uint64_t pos, unsigned state) { return pos << 16 | state; }
+
+SHMC_INLINE uint64_t
+shmi_mpmc_intent(uint64_t kind, uint64_t pos, uint32_t count)
+{
+    return kind | (uint64_t)count << 48 | (pos & SHMI_MPMC_POSITION);
+}
+
+/* One cell's size.  From a constant slot size comes a constant.           */
+SHMC_INLINE uint64_t
+shmi_mpmc_stride(uint32_t slot_bytes)
+{
+    return 8 + (((uint64_t)slot_bytes + 7) & ~UINT64_C(7));
+}
+
+/* Position P's cell.  In bounds whatever P is, since it is masked.        */
+SHMC_INLINE uint64_t *
+shmi_mpmc_cell(const shmc_mpmc *q, uint64_t stride, uint64_t pos)
+{
+    return (uint64_t *)(void *)(q->cells + (pos & q->mask) * stride);
+}
+
+/* Claim 1..want free positions from *pos on for this producer.            */
+SHMC_INLINE int
+shmi_mpmc_claim_tail(shmc_mpmc *q, uint64_t stride, uint32_t want,
+                     uint64_t *pos)
+{
+    /* A1 <- R1: P - N was claimed, from FREE(P - N), before tail became P;
+     * so the cell's word that we load next is not older than that.        */
+    uint64_t p = shmi_load_acq_64(&q->shm->tail);
+    for (uint32_t tries = 0;; tries++) {
+        uint32_t n = 0;
+        /* A4 <- R4: its consumer's reads happen before we write the cell. */
+        while (n < want &&
+               shmi_load_acq_64(shmi_mpmc_cell(q, stride, p + n)) ==
+               shmi_mpmc_word(p + n, SHMI_MPMC_FREE))
+            n++;
+        if (SHMI_LIKELY(n != 0 && tries < SHMI_MPMC_TRIES)) {
+            /* R5 -> A5: before the claim can be seen (I3), and after all we
+             * published before: who reads it has that publication, too.   */
+            shmi_store_rel_64(&q->seat->intent,
+                              shmi_mpmc_intent(SHMI_MPMC_ENQ, p, n));
+            *pos = p;
+            /* R1 -> A1: the intent happens before what sees the claim.    */
+            if (SHMI_LIKELY(shmi_cas_64(&q->shm->tail, &p, p + n)))
+                return (int)n;
+        } else {
+            uint64_t next;
+            const int r = shmi_mpmc_push_stuck(q, p, tries, &next);
+            if (r != SHMI_MPMC_RETRY) return r;
+            p = next;
+        }
+    }
+}
+
+/* Claim 1..want full positions from *pos on for this consumer.            */
+SHMC_INLINE int
+shmi_mpmc_claim_head(shmc_mpmc *q, uint64_t stride, uint32_t want,
+                     uint64_t *pos)
+{
+    /* A2 <- R2: as A1, for the word of P - N.                             */
+    uint64_t p = shmi_load_acq_64(&q->shm->head);
+    for (uint32_t tries = 0;; tries++) {
+        uint64_t next;
+        uint32_t n = 0;
+        /* A3 <- R3: the payload was written before we read it.            */
+        while (n < want &&
+               shmi_load_acq_64(shmi_mpmc_cell(q, stride, p + n)) ==
+               shmi_mpmc_word(p + n, SHMI_MPMC_FULL))
+            n++;
+        if (SHMI_LIKELY(n != 0 && tries < SHMI_MPMC_TRIES)) {
+            /* Under steady load nobody finds the queue empty, so that every
+             * 4096 positions, and at first, we look for orphans.          */
+            if (SHMI_UNLIKELY((int64_t)(p - q->patrol_pos) >= 0) &&
+                shmi_mpmc_patrol(q, p, &next)) {
+                *pos = next;
+                return 1;
+            }
+            /* R5 -> A5, as in shmi_mpmc_claim_tail (I4).                  */
+            shmi_store_rel_64(&q->seat->word[0],
+                              shmi_mpmc_intent(SHMI_MPMC_DEQ, p, n));
+            *pos = p;
+            /* R2 -> A2: the intent happens before what sees the claim.    */
+            if (SHMI_LIKELY(shmi_cas_64(&q->shm->head, &p, p + n)))
+                return (int)n;
+        } else {
+            const int r = shmi_mpmc_pop_stuck(q, p, tries, &next);
+            if (r == SHMC_OK) {
+                *pos = next;
+                return 1;
+            }
+            if (r != SHMI_MPMC_RETRY) return r;
+            p = next;
+        }
+    }
+}
+
+/* Nothing is in the middle any more; then wake who waits for a message.
+ * R5 -> A5: what was published happens before the cleared word.           */
+SHMC_INLINE void
+shmi_mpmc_pushed(shmc_mpmc *q)
+{
+    shmi_store_rel_64(&q->seat->intent, 0);
+    if (q->waitable) shmi_bell_ring(&q->shm->readable, q->asymmetric);
+}
+
+SHMC_INLINE void
+shmi_mpmc_popped(shmc_mpmc *q)
+{
+    shmi_store_rel_64(&q->seat->word[0], 0);
+    if (q->waitable) shmi_bell_ring(&q->shm->writable, q->asymmetric);
+}
+
+/* ---- pushing and popping ----------------------------------------------- */
+
+/* Copy in one message of slot_bytes bytes (pass a constant: it inlines).
+ * Safety  one thread a handle; any number of handles in any processes.
+ * Cost    lock-free but for a stopped peer, one locked instruction; gives
+ *         up (SHMC_EAGAIN) after 4096 lost races.
+ * Crash   before R3 the message is lost and its cell becomes a tomb, which
+ *         consumers skip; from R3 on it is pushed.
+ * Errors  SHMC_EAGAIN full; SHMC_EMSGSIZE; SHMC_EINVAL no producer,
+ *         or a loan is out; SHMC_ECLOSED; SHMC_EFORKED;
+ *         SHMC_ECORRUPT somebody broke I1 or I2.
+ * Source  Vyukov's bounded MPMC queue; intents are our own.               */
+SHMC_INLINE int
+shmc_mpmc_push(shmc_mpmc *q, const void *msg, uint32_t bytes)
+{
+    uint64_t pos;
+    if (SHMI_UNLIKELY(q->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
+    if (SHMI_UNLIKELY(q->push_gate != shmi_gate(SHMC_PRODUCER, bytes)))
+        return shmi_mpmc_refuse(q, SHMC_PRODUCER);
+    const uint64_t stride = shmi_mpmc_stride(bytes);
+    const int r = shmi_mpmc_claim_tail(q, stride, 1, &pos);
+    if (SHMI_UNLIKELY(r < 0)) return r;
+    uint64_t *cell = shmi_mpmc_cell(q, stride, pos);
+    memcpy(cell + 1, msg, bytes);
+    /* R3 -> A3: the payload happens before a consumer reads it.           */
+    shmi_store_rel_64(cell, shmi_mpmc_word(pos, SHMI_MPMC_FULL));
+    shmi_mpmc_pushed(q);
+    return SHMC_OK;
+}
+
+/* Copy out the oldest message.  One that was taken over from a dead consumer
+ * comes out of turn.
+ * Safety, Cost  as shmc_mpmc_push.
+ * Crash   before R4 nobody got the message: it is delivered to somebody
+ *         else, or dropped, by the queue's on_consumer_death.  After R4 it
+ *         is lost with whom it was delivered to.
+ * Errors  SHMC_EAGAIN empty; SHMC_EMSGSIZE; SHMC_EINVAL no consumer, or a
+ *         message is borrowed; the rest as shmc_mpmc_push.                */
+SHMC_INLINE int
+shmc_mpmc_pop(shmc_mpmc *q, void *msg, uint32_t bytes)
+{
+    uint64_t pos;
+    if (SHMI_UNLIKELY(q->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
+    if (SHMI_UNLIKELY(q->pop_gate != shmi_gate(SHMC_CONSUMER, bytes)))
+        return shmi_mpmc_refuse(q, SHMC_CONSUMER);
+    const uint64_t stride = shmi_mpmc_stride(bytes);
+    const int r = shmi_mpmc_claim_head(q, stride, 1, &pos);
+    if (SHMI_UNLIKELY(r < 0)) return r;
+    uint64_t *cell = shmi_mpmc_cell(q, stride, pos);
+    memcpy(msg, cell + 1, bytes);
+    /* R4 -> A4: our reads happen before the next lap's producer writes.   */
+    shmi_store_rel_64(cell, shmi_mpmc_word(pos + q->mask + 1, SHMI_MPMC_FREE));
+    shmi_mpmc_popped(q);
+    return SHMC_OK;
+}
+
+/* Push up to `count` messages, one behind the other, with one locked
+ * instruction; at most 4096 in one call.  Returns how many, at least 1.
+ * Crash   those not yet published are lost.  Rest as shmc_mpmc_push.      */
+SHMC_INLINE int
+shmc_mpmc_push_n(shmc_mpmc *q, const void *msgs, uint32_t bytes, uint32_t count)
+{
+    const uint8_t *from = (const uint8_t *)msgs;
+    uint64_t pos;
+    if (SHMI_UNLIKELY(q->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
+    if (SHMI_UNLIKELY(q->push_gate != shmi_gate(SHMC_PRODUCER, bytes)))
+        return shmi_mpmc_refuse(q, SHMC_PRODUCER);
+    if (SHMI_UNLIKELY(count == 0)) return SHMC_EINVAL;
+    if (count > SHMI_MPMC_MAX_BATCH) count = SHMI_MPMC_MAX_BATCH;
+    const uint64_t stride = shmi_mpmc_stride(bytes);
+    const int r = shmi_mpmc_claim_tail(q, stride, count, &pos);
+    for (int i = 0; i < r; i++, pos++, from += bytes) {
+        uint64_t *cell = shmi_mpmc_cell(q, stride, pos);
+        memcpy(cell + 1, from, bytes);
+        /* R3 -> A3, as in shmc_mpmc_push.                                 */
+        shmi_store_rel_64(cell, shmi_mpmc_word(pos, SHMI_MPMC_FULL));
+    }
+    if (SHMI_LIKELY(r > 0)) shmi_mpmc_pushed(q);
+    return r;
+}
+
+/* Pop up to `count` messages with one locked instruction; at most 4096 in
+ * one call.  Returns how many, at least 1.
+ * Crash   none is freed before all are copied; dying while freeing loses
+ *         those freed, the others as shmc_mpmc_pop.  Rest likewise.       */
+SHMC_INLINE int
+shmc_mpmc_pop_n(shmc_mpmc *q, void *msgs, uint32_t bytes, uint32_t count)
+{
+    uint8_t *to = (uint8_t *)msgs;
+    uint64_t pos;
+    if (SHMI_UNLIKELY(q->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
+    if (SHMI_UNLIKELY(q->pop_gate != shmi_gate(SHMC_CONSUMER, bytes)))
+        return shmi_mpmc_refuse(q, SHMC_CONSUMER);
+    if (SHMI_UNLIKELY(count == 0)) return SHMC_EINVAL;
+    if (count > SHMI_MPMC_MAX_BATCH) count = SHMI_MPMC_MAX_BATCH;
+    const uint64_t stride = shmi_mpmc_stride(bytes);
+    const int r = shmi_mpmc_claim_head(q, stride, count, &pos);
+    if (SHMI_UNLIKELY(r < 0)) return r;
+    const uint64_t n = (uint64_t)r;
+    for (uint64_t i = 0; i < n; i++, to += bytes)
+        memcpy(to, shmi_mpmc_cell(q, stride, pos + i) + 1, bytes);
+    for (uint64_t i = 0; i < n; i++)
+        /* R4 -> A4, as in shmc_mpmc_pop.                                  */
+        shmi_store_rel_64(shmi_mpmc_cell(q, stride, pos + i),
+                          shmi_mpmc_word(pos + i + q->mask + 1,
+                                         SHMI_MPMC_FREE));
+    shmi_mpmc_popped(q);
+    return r;
+}
+
+/* Lend one slot to write a message into, 8-byte aligned, slot_bytes long.
+ * End it with commit or abort; until then this handle cannot push, and no
+ * consumer gets past the slot: be quick.
+ * Crash   as shmc_mpmc_push: lost, a tomb.  Errors likewise.              */
+SHMC_INLINE int
+shmc_mpmc_loan(shmc_mpmc *q, void **slot)
+{
+    if (SHMI_UNLIKELY(q->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
+    if (SHMI_UNLIKELY(!q->push_gate)) return shmi_mpmc_refuse(q, SHMC_PRODUCER);
+    const uint64_t stride = shmi_mpmc_stride(q->slot_bytes);
+    const int r = shmi_mpmc_claim_tail(q, stride, 1, &q->loan_pos);
+    if (SHMI_UNLIKELY(r < 0)) return r;
+    *slot = shmi_mpmc_cell(q, stride, q->loan_pos) + 1;
+    q->loaned = true;
+    q->push_gate = 0;
+    return SHMC_OK;
+}
+
+SHMC_INLINE int
+shmi_mpmc_loan_end(shmc_mpmc *q, unsigned state)
+{
+    if (SHMI_UNLIKELY(q->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
+    if (SHMI_UNLIKELY(!q->loaned)) return q->shm ? SHMC_EINVAL : SHMC_ECLOSED;
+    q->loaned = false;
+    q->push_gate = shmi_gate(SHMC_PRODUCER, q->slot_bytes);
+    /* R3 -> A3: the payload happens before a consumer reads it.           */
+    shmi_store_rel_64(shmi_mpmc_cell(q, shmi_mpmc_stride(q->slot_bytes),
+                                     q->loan_pos),
+                      shmi_mpmc_word(q->loan_pos, state));
+    if (state == SHMI_MPMC_TOMB) (void)shmi_faa_64(&q->shm->tombs, 1);
+    shmi_mpmc_pushed(q);
+    return SHMC_OK;
+}
+
+/* Push the loaned slot.  Cost  wait-free.  Errors  SHMC_EINVAL no loan.   */
+SHMC_INLINE int
+shmc_mpmc_commit(shmc_mpmc *q) { return shmi_mpmc_loan_end(q, SHMI_MPMC_FULL); }
+
+/* Give the loaned slot up: a tomb, which consumers skip.                  */
+SHMC_INLINE int
+shmc_mpmc_abort(shmc_mpmc *q) { return shmi_mpmc_loan_end(q, SHMI_MPMC_TOMB); }
+
+/* Read the oldest message in place, 8-byte aligned.  End it with release;
+ * until then this handle cannot pop, and one lap later producers wait.
+ * Crash   before release it is delivered again (at-least-once) or dropped,
+ *         by the queue's on_consumer_death.  Errors as shmc_mpmc_pop.     */
+SHMC_INLINE int
+shmc_mpmc_borrow(shmc_mpmc *q, const void **msg)
+{
+    if (SHMI_UNLIKELY(q->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
+    if (SHMI_UNLIKELY(!q->pop_gate)) return shmi_mpmc_refuse(q, SHMC_CONSUMER);
+    const uint64_t stride = shmi_mpmc_stride(q->slot_bytes);
+    const int r = shmi_mpmc_claim_head(q, stride, 1, &q->borrow_pos);
+    if (SHMI_UNLIKELY(r < 0)) return r;
+    *msg = shmi_mpmc_cell(q, stride, q->borrow_pos) + 1;
+    q->borrowed = true;
+    q->pop_gate = 0;
+    return SHMC_OK;
+}
+
+/* Have done with the borrowed message.  Cost  wait-free.
+ * Errors  SHMC_EINVAL nothing is borrowed; SHMC_EFORKED.                  */
+SHMC_INLINE int
+shmc_mpmc_release(shmc_mpmc *q)
+{
+    if (SHMI_UNLIKELY(q->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
+    if (SHMI_UNLIKELY(!q->borrowed)) return q->shm ? SHMC_EINVAL : SHMC_ECLOSED;
+    q->borrowed = false;
+    q->pop_gate = shmi_gate(SHMC_CONSUMER, q->slot_bytes);
+    /* R4 -> A4, as in shmc_mpmc_pop.                                      */
+    shmi_store_rel_64(shmi_mpmc_cell(q, shmi_mpmc_stride(q->slot_bytes),
+                                     q->borrow_pos),
+                      shmi_mpmc_word(q->borrow_pos + q->mask + 1,
+                                     SHMI_MPMC_FREE));
+    shmi_mpmc_popped(q);
+    return SHMC_OK;
+}
+
+/* Count the messages pushed and not popped, about: others go on meanwhile.
+ * Safety  any role.  Cost  wait-free.                                     */
+SHMC_INLINE uint32_t
+shmc_mpmc_used(const shmc_mpmc *q)
+{
+    /* A2 <- R2 first: whoever moved head that far had seen tail beyond it,
+     * so that tail, loaded after it, is not behind.                       */
+    const uint64_t head = shmi_load_acq_64(&q->shm->head);
+    const uint64_t used = shmi_load_acq_64(&q->shm->tail) - head;
+    return (uint32_t)(used <= q->mask ? used : q->mask + 1);
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* SHMCOMM_MPMC_H */
+
+#if defined(SHMCOMM_IMPLEMENTATION) && !defined(SHMCOMM_MPMC_IMPLEMENTED)
+#define SHMCOMM_MPMC_IMPLEMENTED
+
+/* >>mpmc: judging cells ---------------------------------------------------- */
+
+static uint64_t *
+shmi_mpmc_at(const shmc_mpmc *q, uint64_t pos)
+{
+    return shmi_mpmc_cell(q, shmi_mpmc_stride(q->slot_bytes), pos);
+}
+
+/* Is it FULL(pos,n), for any n?                                            */
+static bool
+shmi_mpmc_full(uint64_t word, uint64_t pos)
+{
+    return (word & ~SHMI_MPMC_AGAIN) == shmi_mpmc_word(pos, SHMI_MPMC_FULL);
+}
+
+/* Does a live process cover `pos`?  The caller has seen that it is claimed
+ * (A1, A2, or A3 for a message taken over), and CASes the cell's word of
+ * before this call afterwards: see the proof at the layout.                */
+static bool
+shmi_mpmc_covered(const shmc_mpmc *q, bool push, uint64_t pos)
+{
+    for (uint32_t i = 0; i < q->seat_count; i++) {
+        const shmi_seat_shm *seat = &q->seats[i];
+        /* The owner first: the claimer sat down before it claimed, so that
+         * it, or who sat there after its death, is who we read.            */
+        const uint64_t owner = shmi_load_acq_64(&seat->owner);
+        /* A5 <- R5: what its owner published before happens before.        */
+        const uint64_t intent = shmi_load_acq_64(push ? &seat->intent
+                                                      : &seat->word[0]);
+        if (((pos - intent) & SHMI_MPMC_POSITION) <
+                (intent >> 48 & SHMI_MPMC_COUNT) &&
+            shmi_owner_alive(q->segment, owner))
+            return true;
+    }
+    return false;
+}
+
+/* Free a tomb with head > pos.  Whoever meets it may, and may die here.    */
+static void
+shmi_mpmc_untomb(shmc_mpmc *q, uint64_t pos)
+{
+    uint64_t seen = shmi_mpmc_word(pos, SHMI_MPMC_TOMB);
+    if (shmi_cas_64(shmi_mpmc_at(q, pos), &seen,
+                    shmi_mpmc_word(pos + q->mask + 1, SHMI_MPMC_FREE)) &&
+        q->waitable)
+        shmi_bell_ring(&q->shm->writable, q->asymmetric);
+}
+
+/* Make a tomb of pos == head if its producer is dead.  SHMI_MPMC_RETRY if
+ * the cell has changed, SHMC_EAGAIN if it may yet.                         */
+static int
+shmi_mpmc_bury(shmc_mpmc *q, uint64_t pos)
+{
+    uint64_t seen = shmi_mpmc_word(pos, SHMI_MPMC_FREE);
+    /* A1 <- R1: the claimer's intent happens before our look at the seats. */
+    const uint64_t ahead = shmi_load_acq_64(&q->shm->tail) - pos;
+    if (ahead == 0) return SHMC_EAGAIN;
+    if (ahead > q->mask + 1)        /* I1, unless head has moved since      */
+        return shmi_load_acq_64(&q->shm->head) == pos ? SHMC_ECORRUPT
+                                                      : SHMI_MPMC_RETRY;
+    if (shmi_mpmc_covered(q, true, pos)) return SHMC_EAGAIN;
+    if (shmi_cas_64(shmi_mpmc_at(q, pos), &seen,
+                    shmi_mpmc_word(pos, SHMI_MPMC_TOMB)))
+        (void)shmi_faa_64(&q->shm->tombs, 1);
+    return SHMI_MPMC_RETRY;
+}
+
+/* >>mpmc: taking over ------------------------------------------------------ */
+
+enum { SHMI_MPMC_GONE, SHMI_MPMC_HELD, SHMI_MPMC_DROPPED, SHMI_MPMC_ADOPTED };
+
+/* Take over the message of pos < head if its holder is dead, or drop it.
+ * HELD: by somebody alive, or who moves on it just now.
+ * Crash   before the CAS nothing has happened; after it we are the holder,
+ *         dead, and our intent says so (I4).                               */
+static int
+shmi_mpmc_adopt(shmc_mpmc *q, uint64_t pos)
+{
+    uint64_t *cell = shmi_mpmc_at(q, pos);
+    /* A3 <- R3, or the CAS below of who took it over before us: then that
+     * adopter's intent happens before our look at the seats.               */
+    uint64_t seen = shmi_load_acq_64(cell);
+    if (!shmi_mpmc_full(seen, pos)) return SHMI_MPMC_GONE;
+    if (shmi_mpmc_covered(q, false, pos)) return SHMI_MPMC_HELD;
+    if (q->drop) {
+        if (!shmi_cas_64(cell, &seen, shmi_mpmc_word(pos + q->mask + 1,
+                                                     SHMI_MPMC_FREE)))
+            return SHMI_MPMC_HELD;
+        (void)shmi_faa_64(&q->shm->dropped, 1);
+        if (q->waitable) shmi_bell_ring(&q->shm->writable, q->asymmetric);
+        return SHMI_MPMC_DROPPED;
+    }
+    /* R5 -> A5, before the CAS (I4).                                       */
+    shmi_store_rel_64(&q->seat->word[0],
+                      shmi_mpmc_intent(SHMI_MPMC_DEQ, pos, 1));
+    if (!shmi_cas_64(cell, &seen, (seen & ~SHMI_MPMC_AGAIN) |
+                                  ((seen + 4) & SHMI_MPMC_AGAIN))) {
+        shmi_store_rel_64(&q->seat->word[0], 0);
+        return SHMI_MPMC_HELD;
+    }
+    (void)shmi_faa_64(&q->shm->redelivered, 1);
+    return SHMI_MPMC_ADOPTED;
+}
+
+/* Find the next message, from the i-th on, that an intent covers, that was
+ * claimed, and that is still there.                                        */
+static bool
+shmi_mpmc_pending(const shmc_mpmc *q, uint64_t intent, uint32_t *i,
+                  uint64_t *pos)
+{
+    const uint64_t lap = q->mask + 1;
+    uint64_t count = intent >> 48 & SHMI_MPMC_COUNT;
+    if (count > SHMI_MPMC_MAX_BATCH) count = SHMI_MPMC_MAX_BATCH;
+    if (count > lap) count = lap;
+    /* A2 <- R2: how far behind head each position lies.  Not behind it: not
+     * claimed by this intent.  More than a lap: freed since.               */
+    const uint64_t head = shmi_load_acq_64(&q->shm->head);
+    for (; *i < count; ++*i) {
+        const uint64_t back = (head - intent - *i) & SHMI_MPMC_POSITION;
+        if (back == 0 || back > lap) continue;
+        *pos = head - back;
+        /* Relaxed: a look only; shmi_mpmc_adopt loads it again.            */
+        if (shmi_mpmc_full(shmi_load_rlx_64(shmi_mpmc_at(q, *pos)), *pos))
+            return true;
+    }
+    return false;
+}
+
+/* Take over one message that a dead consumer's intent covers.              */
+static int
+shmi_mpmc_adopt_one(shmc_mpmc *q, uint64_t intent, uint64_t *found)
+{
+    int left = SHMI_MPMC_GONE;
+    for (uint32_t i = 0; shmi_mpmc_pending(q, intent, &i, found); i++) {
+        const int r = shmi_mpmc_adopt(q, *found);
+        if (r == SHMI_MPMC_ADOPTED) return r;
+        if (r == SHMI_MPMC_HELD) left = r;
+    }
+    return left;
+}
+
+/* Look for messages of dead consumers, in the orphans and in their seats.
+ * Cost  O(orphans + seats), a system call for each live one with a message. */
+static bool
+shmi_mpmc_rescue(shmc_mpmc *q, uint64_t *found)
+{
+    for (uint32_t i = 0; i < SHMI_MPMC_ORPHANS; i++) {
+        /* A6 <- R6: head was beyond its positions before it was put here.  */
+        uint64_t intent = shmi_load_acq_64(&q->shm->orphans[i]);
+        if (intent == 0) continue;
+        const int r = shmi_mpmc_adopt_one(q, intent, found);
+        if (r == SHMI_MPMC_ADOPTED) return true;
+        if (r == SHMI_MPMC_GONE)
+            (void)shmi_cas_64(&q->shm->orphans[i], &intent, 0);
+    }
+    for (uint32_t i = 0; i < q->seat_count; i++) {
+        const shmi_seat_shm *seat = &q->seats[i];
+        /* Acquire, but only to find: shmi_mpmc_adopt asks all seats again.  */
+        const uint64_t owner = shmi_load_acq_64(&seat->owner);
+        const uint64_t intent = shmi_load_acq_64(&seat->word[0]);
+        uint32_t at = 0;
+        if (owner == 0 || intent == 0 ||
+            !shmi_mpmc_pending(q, intent, &at, found) ||
+            shmi_owner_alive(q->segment, owner))
+            continue;
+        if (shmi_mpmc_adopt_one(q, intent, found) == SHMI_MPMC_ADOPTED)
+            return true;
+    }
+    return false;
+}
+
+/* A dead owner's seat is about to be taken.  What its intent to push covered
+ * needs no settling: a position without a live cover is a dead one's, with
+ * or without a word that says so.  A popped message that nobody finished is
+ * noted as an orphan, since nobody would look for it once word[0] is gone;
+ * so it is, if all places are taken, found by who meets it one lap later.
+ * Idempotent: noting it twice, or too late, is harmless; adopting decides.  */
+static int
+shmi_mpmc_settle(void *ctx, uint32_t i)
+{
+    shmc_mpmc *q = (shmc_mpmc *)ctx;
+    uint64_t pos;
+    uint32_t at = 0;
+    /* The owner was found dead: the kernel saw its lock go after its last
+     * store, so that this word, and head below, are its last.              */
+    const uint64_t intent = shmi_load_acq_64(&q->seats[i].word[0]);
+    if (!shmi_mpmc_pending(q, intent, &at, &pos)) return SHMC_OK;
+    for (uint32_t k = 0; k < SHMI_MPMC_ORPHANS; k++) {
+        uint64_t *orphan = &q->shm->orphans[k];
+        uint64_t seen = shmi_load_acq_64(orphan);
+        at = 0;
+        if (seen == intent) break;
+        if (seen != 0 && shmi_mpmc_pending(q, seen, &at, &pos)) continue;
+        /* R6 -> A6: our load of head happens before an adopter's.          */
+        if (shmi_cas_64(orphan, &seen, intent)) break;
+    }
+    return SHMC_OK;
+}
+
+SHMC_API bool
+shmi_mpmc_patrol(shmc_mpmc *q, uint64_t pos, uint64_t *found)
+{
+    q->patrol_pos = pos + SHMI_MPMC_PATROL;
+    return q->segment && shmi_mpmc_rescue(q, found);
+}
+
+/* >>mpmc: obstacles -------------------------------------------------------- */
+
+/* Count tries at one position; true when it is time to inspect it.         */
+static bool
+shmi_mpmc_due(shmc_mpmc *q, uint64_t pos, uint64_t *last, uint32_t *tries)
+{
+    const bool look = q->look;
+    if (pos != *last) *tries = 0;
+    *last = pos;
+    ++*tries;
+    q->look = false;
+    return q->segment && (look || *tries % SHMI_MPMC_STUCK_TRIES == 0);
+}
+
+/* Clear what a lost race left in our own word, which nobody else writes.   */
+static void
+shmi_mpmc_disarm(uint64_t *intent)
+{
+    if (shmi_load_rlx_64(intent) != 0) shmi_store_rel_64(intent, 0);
+}
+
+SHMC_API int
+shmi_mpmc_push_stuck(shmc_mpmc *q, uint64_t pos, uint32_t tries, uint64_t *next)
+{
+    const uint64_t lap = q->mask + 1, old = pos - lap;
+    uint64_t *cell = shmi_mpmc_at(q, pos);
+    shmi_mpmc_disarm(&q->seat->intent);
+    *next = pos;
+    if (tries >= SHMI_MPMC_TRIES) return SHMC_EAGAIN;
+    const uint64_t seen = shmi_load_acq_64(cell);   /* A4 <- R4              */
+    if (seen == shmi_mpmc_word(pos, SHMI_MPMC_FREE)) return SHMI_MPMC_RETRY;
+    /* A1 <- R1: had a producer claimed pos, or later ones, we would see it,
+     * since we saw its word.                                               */
+    *next = shmi_load_acq_64(&q->shm->tail);
+    if (*next != pos) return SHMI_MPMC_RETRY;
+    const bool full = shmi_mpmc_full(seen, old);
+    const bool tomb = seen == shmi_mpmc_word(old, SHMI_MPMC_TOMB);
+    if (!full && !tomb && seen != shmi_mpmc_word(old, SHMI_MPMC_FREE))
+        return SHMC_ECORRUPT;       /* I2                                   */
+    if (!tomb && !shmi_mpmc_due(q, pos, &q->full_pos, &q->full_tries))
+        return SHMC_EAGAIN;
+    /* A2 <- R2: the claimer's intent happens before our look at the seats. */
+    const uint64_t claimed = shmi_load_acq_64(&q->shm->head) - old;
+    if (claimed == 0) return SHMC_EAGAIN;
+    if (claimed > lap) {            /* I1, unless tail has moved since      */
+        *next = shmi_load_acq_64(&q->shm->tail);
+        return *next == pos ? SHMC_ECORRUPT : SHMI_MPMC_RETRY;
+    }
+    if (tomb) {
+        shmi_mpmc_untomb(q, old);
+        return SHMI_MPMC_RETRY;
+    }
+    if (!full)                      /* I2: it was full when it was claimed  */
+        return shmi_load_acq_64(cell) == seen ? SHMC_ECORRUPT
+                                              : SHMI_MPMC_RETRY;
+    if (q->drop) {
+        q->look = shmi_mpmc_adopt(q, old) == SHMI_MPMC_DROPPED;
+        return q->look ? SHMI_MPMC_RETRY : SHMC_EAGAIN;
+    }
+    /* A consumer must deliver it first; wake one.                          */
+    if (q->waitable && !shmi_mpmc_covered(q, false, old))
+        shmi_bell_ring(&q->shm->readable, q->asymmetric);
+    return SHMC_EAGAIN;
+}
+
+SHMC_API int
+shmi_mpmc_pop_stuck(shmc_mpmc *q, uint64_t pos, uint32_t tries, uint64_t *next)
+{
+    const uint64_t old = pos - q->mask - 1;
+    shmi_mpmc_disarm(&q->seat->word[0]);
+    *next = pos;
+    if (tries >= SHMI_MPMC_TRIES) return SHMC_EAGAIN;
+    const uint64_t seen = shmi_load_acq_64(shmi_mpmc_at(q, pos));  /* A3    */
+    if (seen == shmi_mpmc_word(pos, SHMI_MPMC_FULL)) return SHMI_MPMC_RETRY;
+    if (seen == shmi_mpmc_word(pos, SHMI_MPMC_TOMB)) {
+        /* No intent: nothing can be lost; who dies here leaves a tomb with
+         * head beyond it, which anybody may free (I5).                     */
+        if (shmi_cas_64(&q->shm->head, next, pos + 1)) {
+            *next = pos + 1;
+            (void)shmi_faa_64(&q->shm->skipped, 1);
+            shmi_mpmc_untomb(q, pos);
+        }
+        return SHMI_MPMC_RETRY;
+    }
+    /* A2 <- R2, as for tail in shmi_mpmc_push_stuck.                       */
+    *next = shmi_load_acq_64(&q->shm->head);
+    if (*next != pos) return SHMI_MPMC_RETRY;
+    const bool empty = seen == shmi_mpmc_word(pos, SHMI_MPMC_FREE);
+    const bool full = shmi_mpmc_full(seen, old);
+    if (seen == shmi_mpmc_word(old, SHMI_MPMC_TOMB)) {
+        shmi_mpmc_untomb(q, old);
+        return SHMI_MPMC_RETRY;
+    }
+    if (!empty && !full) return SHMC_ECORRUPT;      /* I2                    */
+    const bool look = q->look;
+    if (!shmi_mpmc_due(q, pos, &q->idle_pos, &q->idle_tries))
+        return SHMC_EAGAIN;
+    int r = SHMC_EAGAIN;
+    if (empty) {
+        r = shmi_mpmc_bury(q, pos);
+    } else {
+        const int got = shmi_mpmc_adopt(q, old);
+        *next = got == SHMI_MPMC_ADOPTED ? old : pos;
+        if (got == SHMI_MPMC_ADOPTED) r = SHMC_OK;
+        if (got == SHMI_MPMC_DROPPED) r = SHMI_MPMC_RETRY;
+    }
+    /* One death, and maybe a whole batch: inspect the next one at once.    */
+    q->look = r == SHMI_MPMC_RETRY;
+    if (r == SHMC_EAGAIN &&
+        (look || q->idle_tries % SHMI_MPMC_RESCUE_TRIES == 0) &&
+        shmi_mpmc_rescue(q, next))
+        r = SHMC_OK;
+    return r;
+}
+
+SHMC_API int
+shmi_mpmc_refuse(const shmc_mpmc *q, uint32_t role)
+{
+    if (!q->shm) return SHMC_ECLOSED;
+    if (!(q->role & role)) return SHMC_EINVAL;
+    return (role == SHMC_PRODUCER ? q->loaned : q->borrowed) ? SHMC_EINVAL
+                                                             : SHMC_EMSGSIZE;
+}
+
+/* >>mpmc: setup ------------------------------------------------------------ */
+
+/* Fill in defaults and work out the size.                                  */
+static int64_t
+shmi_mpmc_plan(const shmc_mpmc_desc *desc, shmc_mpmc_desc *d)
+{
+    static const shmc_mpmc_desc defaults;
+    *d = desc ? *desc : defaults;
+    if (d->slot_bytes == 0) d->slot_bytes = 8;
+    if (d->slot_count == 0) d->slot_count = 1024;
+    if (d->max_handles == 0) d->max_handles = 64;
+    if (d->slot_bytes > SHMI_RING_MAX_BYTES)
+        return shmi_fail(SHMC_EINVAL, "MPMC queue: slot_bytes %u, at most %u",
+                         (unsigned)d->slot_bytes, SHMI_RING_MAX_BYTES);
+    if (!shmi_is_pow2(d->slot_count) || d->slot_count > SHMI_RING_MAX_COUNT)
+        return shmi_fail(SHMC_EINVAL, "MPMC queue: slot_count %u is no power of"
+                         " two up to 2^31", (unsigned)d->slot_count);
+    if (d->max_handles > SHMI_MPMC_MAX_HANDLES)
+        return shmi_fail(SHMC_EINVAL, "MPMC queue: max_handles %u, at most %d",
+                         (unsigned)d->max_handles, SHMI_MPMC_MAX_HANDLES);
+    if (d->on_consumer_death > SHMC_DROP)
+        return shmi_fail(SHMC_EINVAL, "MPMC queue: on_consumer_death %u: give"
+                         " SHMC_REDELIVER or SHMC_DROP",
+                         (unsigned)d->on_consumer_death);
+    if (d->waitable > 1)
+        return shmi_fail(SHMC_EINVAL, "MPMC queue: waitable %u: give 0 or 1",
+                         (unsigned)d->waitable);
+    return (int64_t)(sizeof(shmc_mpmc_shm) +
+                     (uint64_t)d->max_handles * sizeof(shmi_seat_shm) +
+                     shmi_mpmc_stride(d->slot_bytes) * d->slot_count);
+}
+
+SHMC_API int64_t
+shmc_mpmc_size_for(const shmc_mpmc_desc *desc)
+{
+    shmc_mpmc_desc d;
+    return shmi_mpmc_plan(desc, &d);
+}
+
+static void
+shmi_mpmc_lay_out(void *mem, uint64_t bytes, const shmc_mpmc_desc *d,
+                  uint32_t flags)
+{
+    shmc_mpmc_shm *shm = (shmc_mpmc_shm *)mem;
+    uint8_t *at = (uint8_t *)mem + sizeof *shm;
+    const uint64_t seats = (uint64_t)d->max_handles * sizeof(shmi_seat_shm);
+    const uint64_t stride = shmi_mpmc_stride(d->slot_bytes);
+    shmi_ring_head_shm h;
+    memset(&h, 0, sizeof h);
+    h.magic = SHMI_MPMC_MAGIC;
+    h.version = SHMI_MPMC_VERSION;
+    h.total_bytes = bytes;
+    h.slot_bytes = d->slot_bytes;
+    h.slot_count = d->slot_count;
+    h.stride_bytes = (uint32_t)stride;
+    h.flags = flags;
+    h.seats = d->max_handles;
+    h.mode = d->on_consumer_death;
+    memset((uint8_t *)mem + sizeof h, 0, sizeof *shm - sizeof h + seats);
+    at += seats;
+    /* Relaxed: R0 below makes all of it visible.                           */
+    for (uint64_t i = 0; i < d->slot_count; i++, at += stride)
+        shmi_store_rlx_64((uint64_t *)(void *)at,
+                          shmi_mpmc_word(i, SHMI_MPMC_FREE));
+    shmi_ring_publish(&shm->ring, &h);
+}
+
+SHMC_API int
+shmc_mpmc_format(void *mem, uint64_t bytes, const shmc_mpmc_desc *desc)
+{
+    shmc_mpmc_desc d;
+    const int64_t needed = shmi_mpmc_plan(desc, &d);
+    if (needed < 0) return (int)needed;
+    const int r = shmi_ring_memory(mem, bytes, (uint64_t)needed, "MPMC queue");
+    if (r != SHMC_OK) return r;
+    shmi_mpmc_lay_out(mem, (uint64_t)needed, &d,
+                      shmi_ring_flags(NULL, d.waitable));
+    return SHMC_OK;
+}
+
+/* Check the constant line, which is untrusted, and point the handle.       */
+static int
+shmi_mpmc_point(shmc_mpmc *q, void *mem, uint64_t bytes, shmc_mpmc_desc *is)
+{
+    shmi_ring_head_shm h;
+    const int r = shmi_ring_check(mem, bytes, SHMI_MPMC_MAGIC,
+                                  SHMI_MPMC_VERSION, "MPMC queue", &h);
+    if (r != SHMC_OK) return r;
+    const uint64_t seats = (uint64_t)h.seats * sizeof(shmi_seat_shm);
+    const uint64_t cells = (uint64_t)h.stride_bytes * h.slot_count;
+    if (h.seats == 0 || h.seats > SHMI_MPMC_MAX_HANDLES ||
+        h.mode > SHMC_DROP || h.stride_bytes != shmi_mpmc_stride(h.slot_bytes) ||
+        h.total_bytes < sizeof(shmc_mpmc_shm) + seats ||
+        h.total_bytes - sizeof(shmc_mpmc_shm) - seats < cells)
+        return shmi_fail(SHMC_ECORRUPT, "map a MPMC queue: %u handles, mode %u"
+                         " and %u slots of %u bytes every %u contradict its"
+                         " %llu bytes", (unsigned)h.seats, (unsigned)h.mode,
+                         (unsigned)h.slot_count, (unsigned)h.slot_bytes,
+                         (unsigned)h.stride_bytes,
+                         (unsigned long long)h.total_bytes);
+    q->shm = (shmc_mpmc_shm *)mem;
+    q->seats = (shmi_seat_shm *)(void *)((uint8_t *)mem + sizeof *q->shm);
+    q->cells = (uint8_t *)mem + sizeof *q->shm + seats;
+    q->mask = h.slot_count - 1;
+    q->slot_bytes = h.slot_bytes;
+    q->seat_count = h.seats;
+    q->drop = h.mode;
+    q->waitable = (h.flags & SHMI_RING_WAITABLE) != 0;
+    q->asymmetric = (h.flags & SHMI_RING_ASYMMETRIC) != 0;
+    is->slot_bytes = h.slot_bytes;
+    is->slot_count = h.slot_count;
+    is->max_handles = h.seats;
+    is->on_consumer_death = h.mode;
+    is->waitable = q->waitable;
+    return SHMC_OK;
+}
+
+/* Take a seat, unless an observer.                                         */
+static int
+shmi_mpmc_sit(shmc_mpmc *q, uint32_t role)
+{
+    q->epoch = shmi_fork_epoch;
+    q->role = role;
+    if (role != SHMC_OBSERVER) {
+        const int i = shmi_seat_claim(q->segment, q->seats, q->seat_count,
+                                      shmi_mpmc_settle, q);
+        if (i < 0) return i;
+        q->seat = &q->seats[i];
+        /* R5 -> A5: settled above, before the seat became ours.            */
+        shmi_store_rel_64(&q->seat->word[0], 0);
+    }
+    if (role & SHMC_PRODUCER)
+        q->push_gate = shmi_gate(SHMC_PRODUCER, q->slot_bytes);
+    if (role & SHMC_CONSUMER)
+        q->pop_gate = shmi_gate(SHMC_CONSUMER, q->slot_bytes);
+    /* Relaxed: where to look for orphans first, as soon as possible.       */
+    q->patrol_pos = shmi_load_rlx_64(&q->shm->head);
+    q->look = true;
+    return SHMC_OK;
+}
+
+static int
+shmi_mpmc_role_check(uint32_t role)
+{
+    if ((role & ~(uint32_t)(SHMC_PRODUCER | SHMC_CONSUMER)) == 0) return SHMC_OK;
+    return shmi_fail(SHMC_EINVAL, "MPMC queue: role %u: give SHMC_PRODUCER,"
+                     " SHMC_CONSUMER, both, or SHMC_OBSERVER", (unsigned)role);
+}
+
+SHMC_API int
+shmc_mpmc_map(shmc_mpmc *q, void *mem, uint64_t bytes, uint32_t role)
+{
+    shmc_mpmc_desc is;
+    memset(q, 0, sizeof *q);
+    int r = shmi_mpmc_role_check(role);
+    if (r == SHMC_OK) r = shmi_mpmc_point(q, mem, bytes, &is);
+    if (r == SHMC_OK) r = shmi_mpmc_sit(q, role);
+    if (r != SHMC_OK) memset(q, 0, sizeof *q);
+    return r;
+}
+
+typedef struct shmi_mpmc_birth {
+    shmc_mpmc_desc desc;
+    uint64_t bytes;
+    uint32_t flags;
+} shmi_mpmc_birth;
+
+static int
+shmi_mpmc_init(void *mem, uint64_t bytes, const void *user)
+{
+    const shmi_mpmc_birth *b = (const shmi_mpmc_birth *)user;
+    (void)bytes;
+    shmi_mpmc_lay_out(mem, b->bytes, &b->desc, b->flags);
+    return SHMC_OK;
+}
+
+/* Compare what was asked for with what exists.                             */
+static int
+shmi_mpmc_same(const shmc_mpmc_desc *want, const shmc_mpmc_desc *is)
+{
+    static const char what[] = "MPMC queue";
+    int r = shmi_ring_same(what, "slot_bytes", want->slot_bytes,
+                           is->slot_bytes);
+    if (r == SHMC_OK)
+        r = shmi_ring_same(what, "slot_count", want->slot_count,
+                           is->slot_count);
+    if (r == SHMC_OK)
+        r = shmi_ring_same(what, "max_handles", want->max_handles,
+                           is->max_handles);
+    if (r == SHMC_OK)
+        r = shmi_ring_same(what, "on_consumer_death", want->on_consumer_death,
+                           is->on_consumer_death);
+    if (r == SHMC_OK)
+        r = shmi_ring_same(what, "waitable", want->waitable, is->waitable);
+    return r;
+}
+
+SHMC_API int
+shmc_mpmc_open(shmc_mpmc *q, shmc_segment *s, const char *name,
+               const shmc_mpmc_desc *desc, uint32_t role)
+{
+    shmi_mpmc_birth birth;
+    shmc_object_desc od;
+    shmc_object object;
+    shmc_mpmc_desc is;
+    memset(q, 0, sizeof *q);
+    int r = shmi_mpmc_role_check(role);
+    if (r != SHMC_OK) return r;
+    const int64_t bytes = shmi_mpmc_plan(desc, &birth.desc);
+    if (bytes < 0) return (int)bytes;
+    if (!s || !name)
+        return shmi_fail(SHMC_EINVAL, "open a MPMC queue: no segment or no"
+                         " name");
+    if (s->read_only && role != SHMC_OBSERVER)
+        return shmi_fail(SHMC_EROFS, "open MPMC queue '%s': segment '%s' is"
+                         " open read-only; only SHMC_OBSERVER may", name,
+                         s->name);
+    birth.bytes = (uint64_t)bytes;
+    birth.flags = shmi_ring_flags(s, birth.desc.waitable);
+    memset(&od, 0, sizeof od);
+    od.bytes = (uint64_t)bytes;
+    od.kind = SHMC_KIND_MPMC;
+    od.version = SHMI_MPMC_VERSION;
+    od.type_name = birth.desc.type_name;
+    od.type_hash = od.type_name ? shmc_type_hash(od.type_name) : 0;
+    od.init = shmi_mpmc_init;
+    od.user = &birth;
+    r = shmi_ring_object(s, name, &od, role == SHMC_OBSERVER, &object);
+    if (r != SHMC_OK) return r;
+    q->segment = s;
+    r = shmi_mpmc_point(q, object.mem, object.bytes, &is);
+    if (r == SHMC_OK && desc) r = shmi_mpmc_same(desc, &is);
+    if (r == SHMC_OK) r = shmi_mpmc_sit(q, role);
+    if (r == SHMC_OK) {
+        q->object = object;
+        return r;
+    }
+    memset(q, 0, sizeof *q);
+    (void)shmc_object_close(s, &object);
+    return r;
+}
+
+SHMC_API int
+shmc_mpmc_close(shmc_mpmc *q)
+{
+    int r = SHMC_OK;
+    if (!q->shm) return SHMC_ECLOSED;
+    if (q->epoch == shmi_fork_epoch) {
+        if (q->loaned) (void)shmc_mpmc_abort(q);
+        if (q->borrowed) (void)shmc_mpmc_release(q);
+        if (q->seat) shmi_seat_drop(q->seat);
+        if (q->object.mem) r = shmc_object_close(q->segment, &q->object);
+    }
+    memset(q, 0, sizeof *q);
+    return r;
+}
+
+SHMC_API int
+shmc_mpmc_stats_get(const shmc_mpmc *q, shmc_mpmc_stats *out)
+{
+    memset(out, 0, sizeof *out);
+    if (!q->shm) return SHMC_ECLOSED;
+    if (q->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    /* Relaxed: counts, each for itself; they are read before what they are
+     * subtracted from, so that the difference does not turn negative.      */
+    out->tombs = shmi_load_rlx_64(&q->shm->tombs);
+    out->redelivered = shmi_load_rlx_64(&q->shm->redelivered);
+    out->dropped = shmi_load_rlx_64(&q->shm->dropped);
+    const uint64_t gone = shmi_load_rlx_64(&q->shm->skipped) + out->dropped;
+    out->popped = shmi_load_acq_64(&q->shm->head) - gone;
+    out->pushed = shmi_load_acq_64(&q->shm->tail) - out->tombs;
+    out->used = shmc_mpmc_used(q);
+    out->slot_count = (uint32_t)(q->mask + 1);
+    out->max_handles = q->seat_count;
+    for (uint32_t i = 0; i < q->seat_count; i++)
+        out->handles += shmi_owner_alive(
+            q->segment, shmi_load_acq_64(&q->seats[i].owner));
+    return SHMC_OK;
+}
+
+/* >>mpmc: waiting ---------------------------------------------------------- */
+
+typedef struct shmi_mpmc_wish {
+    shmc_mpmc *q;
+    const void *in;
+    void *out;
+    uint32_t bytes, tries;
+} shmi_mpmc_wish;
+
+/* Before a sleep, look for the dead at each try, not at each 64th.         */
+static int
+shmi_mpmc_try_push(void *ctx)
+{
+    shmi_mpmc_wish *w = (shmi_mpmc_wish *)ctx;
+    if (++w->tries > SHMC_SPIN_TRIES) w->q->look = true;
+    return shmc_mpmc_push(w->q, w->in, w->bytes);
+}
+
+static int
+shmi_mpmc_try_pop(void *ctx)
+{
+    shmi_mpmc_wish *w = (shmi_mpmc_wish *)ctx;
+    if (++w->tries > SHMC_SPIN_TRIES) w->q->look = true;
+    return shmc_mpmc_pop(w->q, w->out, w->bytes);
+}
+
+static int
+shmi_mpmc_wait(shmc_mpmc *q, uint32_t role, shmi_try_fn try_fn,
+               shmi_mpmc_wish *wish, int64_t timeout_ns)
+{
+    if (!q->shm) return SHMC_ECLOSED;
+    if (!q->waitable)
+        return shmi_fail(SHMC_ENOTSUP, "wait on a MPMC queue that was created"
+                         " without waitable = 1");
+    return shmi_bell_wait(role == SHMC_PRODUCER ? &q->shm->writable
+                                                : &q->shm->readable,
+                          q->asymmetric, try_fn, wish, timeout_ns,
+                          SHMC_RECHECK_NS);
+}
+
+SHMC_API int
+shmc_mpmc_push_wait(shmc_mpmc *q, const void *msg, uint32_t bytes,
+                    int64_t timeout_ns)
+{
+    shmi_mpmc_wish wish = { q, msg, NULL, bytes, 0 };
+    return shmi_mpmc_wait(q, SHMC_PRODUCER, shmi_mpmc_try_push, &wish,
+                          timeout_ns);
+}
+
+SHMC_API int
+shmc_mpmc_pop_wait(shmc_mpmc *q, void *msg, uint32_t bytes, int64_t timeout_ns)
+{
+    shmi_mpmc_wish wish = { q, NULL, msg, bytes, 0 };
+    return shmi_mpmc_wait(q, SHMC_CONSUMER, shmi_mpmc_try_pop, &wish,
+                          timeout_ns);
+}
+
+#endif /* SHMCOMM_IMPLEMENTATION */

@@ -1,0 +1,487 @@
+/* shmcomm_patterns.h - sockets with a familiar feel, over shared memory.
+ *
+ *     shmc_pub pub;                                     // one process
+ *     shmc_pub_open(&pub, "robot/pose", NULL);
+ *     shmc_pub_send(&pub, "hello", 6, SHMC_FOREVER);
+ *     shmc_sub sub;                                     // others
+ *     shmc_sub_open(&sub, "robot/pose", NULL);
+ *     int bytes = shmc_sub_recv(&sub, text, sizeof text, SHMC_FOREVER);
+ *
+ * Manual: docs/shmcomm_patterns.md
+ * SPDX-License-Identifier: MIT                                            */
+#ifndef SHMCOMM_PATTERNS_H
+#define SHMCOMM_PATTERNS_H
+
+#include "shmcomm_broadcast.h"
+
+/* ---- constants --------------------------------------------------------- */
+
+#define SHMC_FOREVER (-1)           /* a timeout_ns that never elapses      */
+
+#ifndef SHMC_TOPIC_POLL_NS          /* how often a subscriber that came too */
+#define SHMC_TOPIC_POLL_NS 1000000u /* early looks for its topic            */
+#endif
+
+/* ---- descs ------------------------------------------------------------- */
+
+/* A topic: who publishes first gives it its shape; whoever comes later and
+ * names a different one is told (SHMC_EMISMATCH).  Zero takes what exists. */
+typedef struct shmc_topic_desc {
+    uint32_t depth;                 /* messages kept, power of two [1024]   */
+    uint32_t max_bytes;             /* longest message, 1..2^30 [65536]     */
+    uint32_t max_publishers;        /* 1..1024; 1 is fastest [16]           */
+    uint32_t max_subscribers;       /* 1..3000 [256]                        */
+    uint64_t arena_bytes;           /* a publisher's room for messages over
+                                       96 bytes [4 longest, >= 256 KiB]     */
+    uint32_t mode;                  /* SHMC_LOSSY, SHMC_RELIABLE [lossy]    */
+    uint32_t wake;                  /* SHMC_WAKE_... [SHMC_WAKE_FENCE]      */
+    uint32_t access;                /* permission bits of the file [0600]   */
+    uint32_t gid;                   /* with SHMC_SET_GID                    */
+    uint32_t flags;                 /* SHMC_PREFAULT, MLOCK, HUGEPAGES,
+                                       SET_GID                              */
+    const char *dir, *prefix;       /* as in shmc_segment_desc              */
+} shmc_topic_desc;
+
+typedef struct shmc_sub_desc {
+    int32_t  history;               /* messages from before it came; or
+                                       SHMC_BCAST_ALL [0]                   */
+    bool     watch;                 /* in a reliable topic: take no seat,
+                                       hold nobody up                       */
+    bool     report_loss;           /* recv returns SHMC_ELAPPED once a gap */
+    uint32_t flags;                 /* SHMC_READ_ONLY (watches, and polls),
+                                       SHMC_PREFAULT, SHMC_MLOCK            */
+    const char *dir, *prefix;       /* as in shmc_segment_desc              */
+} shmc_sub_desc;
+
+/* ---- handles: their address must not change while open ----------------- */
+
+typedef struct shmc_pub {
+    shmc_segment segment;
+    shmc_bcast ring;
+    uint64_t refused;               /* sends that found no room             */
+} shmc_pub;
+
+typedef struct shmc_sub {
+    shmc_segment segment;
+    shmc_bcast ring;                /* closed while the topic is awaited    */
+    shmc_sub_desc desc;
+    uint64_t opened_ns, look_ns;
+    uint32_t epoch;
+    bool     open;
+    char     name[SHMC_NAME_BYTES], dir[SHMC_DIR_BYTES];
+    char     prefix[SHMC_PREFIX_BYTES];
+} shmc_sub;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- API: publishers --------------------------------------------------- */
+
+/* Join a topic as publisher, creating it where it does not exist.  The last
+ * one to leave a topic, publisher or subscriber, removes it.
+ * Safety  a handle belongs to one thread; any number of handles.
+ * Crash   what is left of a topic whose users all died is taken over, or
+ *         replaced if its shape is not the one asked for.
+ * Errors  SHMC_EMISMATCH another shape is in use; SHMC_ELIMIT no seat;
+ *         SHMC_ENAME; SHMC_ENOSPC; SHMC_EACCES; SHMC_EINVAL.              */
+SHMC_API int shmc_pub_open(shmc_pub *pub, const char *topic,
+                           const shmc_topic_desc *desc);
+SHMC_API int shmc_pub_close(shmc_pub *pub);
+
+/* The slow part of shmc_pub_send: room has to be waited for.              */
+SHMC_API int shmi_pub_send_wait(shmc_pub *pub, const void *data,
+                                uint32_t bytes, int64_t timeout_ns);
+
+/* Publish one message of 0..max_bytes bytes, by copy.  A lossy topic never
+ * makes a publisher wait; a reliable one waits for its slowest subscriber
+ * up to timeout_ns (0: refuse this message instead; it is counted).
+ * Cost    lossy: lock-free, O(bytes), no system call unless somebody sleeps.
+ * Crash   dying inside loses this message only.
+ * Errors  SHMC_EMSGSIZE; SHMC_EAGAIN, SHMC_ETIMEDOUT no room (reliable);
+ *         SHMC_EFORKED; SHMC_ECLOSED; SHMC_ECORRUPT.                      */
+SHMC_INLINE int
+shmc_pub_send(shmc_pub *pub, const void *data, uint32_t bytes,
+              int64_t timeout_ns)
+{
+    if (SHMI_UNLIKELY(pub->ring.shm == NULL)) return SHMC_ECLOSED;
+    const int r = shmc_bcast_send(&pub->ring, data, bytes);
+    if (SHMI_LIKELY(r != SHMC_EAGAIN)) return r;
+    return shmi_pub_send_wait(pub, data, bytes, timeout_ns);
+}
+
+/* Lend room for a message of up to `bytes` in shared memory, to be written
+ * in place and committed.  Errors  as send; SHMC_EBUSY one loan at a time. */
+SHMC_API int shmc_pub_loan(shmc_pub *pub, uint32_t bytes, void **data,
+                           int64_t timeout_ns);
+SHMC_API int shmc_pub_commit(shmc_pub *pub, uint32_t bytes,
+                             int64_t timeout_ns);
+SHMC_API int shmc_pub_abort(shmc_pub *pub);
+
+/* ---- API: subscribers -------------------------------------------------- */
+
+/* Subscribe to a topic, which need not exist yet: then receive waits for
+ * it, and gets it from its first message on.
+ * Safety  a handle belongs to one thread; any number of handles.
+ * Errors  SHMC_ENAME; SHMC_EINVAL; SHMC_EACCES; SHMC_ELIMIT; SHMC_ECORRUPT;
+ *         SHMC_ETYPE the name is in use for something else.               */
+SHMC_API int shmc_sub_open(shmc_sub *sub, const char *topic,
+                           const shmc_sub_desc *desc);
+SHMC_API int shmc_sub_close(shmc_sub *sub);
+
+/* The slow part of shmc_sub_recv: nothing was there at the first look.    */
+SHMC_API int shmi_sub_recv_wait(shmc_sub *sub, void *buf, uint32_t cap,
+                                int64_t timeout_ns);
+
+/* Receive the next message by copy: spin, yield, then sleep up to
+ * timeout_ns.  Returns its bytes, 0 for an empty message.
+ * Cost    wait-free if a message is there; else blocks.
+ * Crash   a publisher's death is passed over; nobody waits for it.
+ * Errors  SHMC_EAGAIN (timeout 0) or SHMC_ETIMEDOUT nothing came;
+ *         SHMC_EMSGSIZE `cap` is too small, the message stays; with
+ *         report_loss SHMC_ELAPPED (see shmc_sub_gap); SHMC_EFORKED;
+ *         SHMC_ECLOSED; SHMC_ECORRUPT.                                    */
+SHMC_INLINE int
+shmc_sub_recv(shmc_sub *sub, void *buf, uint32_t cap, int64_t timeout_ns)
+{
+    if (SHMI_LIKELY(sub->ring.shm != NULL)) {
+        const int r = shmc_bcast_recv(&sub->ring, buf, cap);
+        if (SHMI_LIKELY(r >= 0)) return r;
+        if (r == SHMC_ELAPPED && sub->desc.report_loss) return r;
+    }
+    return shmi_sub_recv_wait(sub, buf, cap, timeout_ns);
+}
+
+/* Look at the next message where it lies.  Believe nothing in it before
+ * shmc_sub_release says SHMC_OK; SHMC_ELAPPED: it was overwritten while it
+ * was looked at (never in a reliable topic).                              */
+SHMC_API int shmc_sub_borrow(shmc_sub *sub, const void **data,
+                             int64_t timeout_ns);
+SHMC_API int shmc_sub_release(shmc_sub *sub);
+
+/* Messages lost, because this subscriber was too slow: in all, and at the
+ * last gap.  Exact; a reliable topic's seated subscribers lose none.      */
+SHMC_INLINE uint64_t
+shmc_sub_lost(const shmc_sub *sub) { return shmc_bcast_lost(&sub->ring); }
+SHMC_INLINE uint64_t
+shmc_sub_gap(const shmc_sub *sub) { return shmc_bcast_gap(&sub->ring); }
+
+/* Tell whether the topic exists for this subscriber (0 or 1), looking for
+ * it if it does not yet; or why it cannot be joined.                      */
+SHMC_API int shmc_sub_ready(shmc_sub *sub);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* SHMCOMM_PATTERNS_H */
+
+#if defined(SHMCOMM_IMPLEMENTATION) && !defined(SHMCOMM_PATTERNS_IMPLEMENTED)
+#define SHMCOMM_PATTERNS_IMPLEMENTED
+
+#include <stdio.h>
+#include <string.h>
+
+#define SHMI_TOPIC_OBJECT "topic"
+
+/* >>publishers */
+
+static shmc_bcast_desc
+shmi_topic_ring(const shmc_topic_desc *d)
+{
+    shmc_bcast_desc ring;
+
+    memset(&ring, 0, sizeof ring);
+    ring.slot_count = d->depth;
+    ring.max_bytes = d->max_bytes;
+    ring.max_publishers = d->max_publishers;
+    ring.max_subscribers = d->max_subscribers;
+    ring.arena_bytes = d->arena_bytes;
+    ring.mode = d->mode;
+    ring.waitable = 1;
+    return ring;
+}
+
+/* Join the topic's file, or make one of the right size.                   */
+static int
+shmi_topic_open(shmc_segment *s, const char *topic, const shmc_topic_desc *d)
+{
+    shmc_bcast_desc ring = shmi_topic_ring(d);
+    shmc_segment_desc desc;
+
+    if (d->max_subscribers > 3000)
+        return shmi_fail(SHMC_EINVAL, "topic '%s': max_subscribers %u, at most "
+                         "3000", topic, d->max_subscribers);
+    if (ring.max_subscribers == 0) ring.max_subscribers = 256;
+    const int64_t bytes = shmc_bcast_size_for(&ring);
+    if (bytes < 0) return (int)bytes;
+    for (;;) {
+        memset(&desc, 0, sizeof desc);
+        desc.dir = d->dir;
+        desc.prefix = d->prefix;
+        desc.flags = d->flags;
+        int r = shmc_segment_attach(s, topic, &desc);
+        if (r != SHMC_ENOENT) return r;
+        desc.flags |= SHMC_EPHEMERAL;
+        desc.heap_bytes = (uint64_t)bytes;
+        desc.max_objects = 8;
+        desc.max_participants = ring.max_subscribers +
+                                (d->max_publishers ? d->max_publishers : 16);
+        desc.mode = d->access;
+        desc.gid = d->gid;
+        desc.wake = d->wake;
+        r = shmc_segment_open(s, topic, &desc);
+        /* Somebody else's, of another size, was there first: take a look. */
+        if (r != SHMC_EMISMATCH) return r;
+    }
+}
+
+SHMC_API int
+shmc_pub_open(shmc_pub *pub, const char *topic, const shmc_topic_desc *desc)
+{
+    static const shmc_topic_desc defaults;
+    const shmc_topic_desc *d = desc != NULL ? desc : &defaults;
+    shmc_bcast_desc ring = shmi_topic_ring(d);
+    int r;
+
+    for (int tries = 0; ; tries++) {
+        memset(pub, 0, sizeof *pub);
+        r = shmi_topic_open(&pub->segment, topic, d);
+        if (r != SHMC_OK) return r;
+        r = shmc_bcast_open(&pub->ring, &pub->segment, SHMI_TOPIC_OBJECT, &ring,
+                            SHMC_PRODUCER);
+        if (r == SHMC_OK) return r;
+        /* Left behind by dead users, and of another shape: replace it.    */
+        const bool stale = r == SHMC_EMISMATCH || r == SHMC_ENOSPC;
+        if (!stale || tries > 0 || shmc_segment_shared(&pub->segment)) break;
+        shmi_segment_close_and_remove(&pub->segment);
+        shmi_event(SHMC_LOG_INFO, "topic '%s': replaced what its dead users "
+                   "left", topic);
+    }
+    shmc_segment_close(&pub->segment);
+    return r;
+}
+
+SHMC_API int
+shmc_pub_close(shmc_pub *pub)
+{
+    if (pub->ring.shm == NULL)
+        return shmi_fail(SHMC_ECLOSED, "close publisher: it is not open");
+    shmc_bcast_close(&pub->ring);
+    return shmc_segment_close(&pub->segment);
+}
+
+SHMC_API int
+shmi_pub_send_wait(shmc_pub *pub, const void *data, uint32_t bytes,
+                   int64_t timeout_ns)
+{
+    const int r = timeout_ns == 0 ? SHMC_EAGAIN
+        : shmc_bcast_send_wait(&pub->ring, data, bytes, timeout_ns);
+
+    if (r == SHMC_EAGAIN || r == SHMC_ETIMEDOUT) pub->refused++;
+    return r;
+}
+
+typedef struct shmi_pub_try {
+    shmc_pub *pub;
+    void **data;
+    uint32_t bytes;
+    uint32_t tries;
+} shmi_pub_try;
+
+static int
+shmi_pub_try_loan(void *ctx)
+{
+    shmi_pub_try *t = ctx;
+
+    if (++t->tries > SHMC_SPIN_TRIES)
+        t->pub->ring.idle |= SHMI_BCAST_FULL - 1;
+    return t->data != NULL ? shmc_bcast_loan(&t->pub->ring, t->bytes, t->data)
+                           : shmc_bcast_commit(&t->pub->ring, t->bytes);
+}
+
+/* Loan, or (data NULL) commit, waiting for room.                          */
+static int
+shmi_pub_wait(shmc_pub *pub, void **data, uint32_t bytes, int64_t timeout_ns)
+{
+    shmi_pub_try t = { pub, data, bytes, 0 };
+
+    if (pub->ring.shm == NULL) return SHMC_ECLOSED;
+    const int r = shmi_bell_wait(&pub->ring.shm->writable,
+                                 pub->ring.asymmetric, shmi_pub_try_loan, &t,
+                                 timeout_ns, SHMC_PEER_CHECK_NS);
+    if (r == SHMC_EAGAIN || r == SHMC_ETIMEDOUT) pub->refused++;
+    return r;
+}
+
+SHMC_API int
+shmc_pub_loan(shmc_pub *pub, uint32_t bytes, void **data, int64_t timeout_ns)
+{
+    return shmi_pub_wait(pub, data, bytes, timeout_ns);
+}
+
+SHMC_API int
+shmc_pub_commit(shmc_pub *pub, uint32_t bytes, int64_t timeout_ns)
+{
+    return shmi_pub_wait(pub, NULL, bytes, timeout_ns);
+}
+
+SHMC_API int
+shmc_pub_abort(shmc_pub *pub)
+{
+    return pub->ring.shm == NULL ? SHMC_ECLOSED : shmc_bcast_abort(&pub->ring);
+}
+
+/* >>subscribers */
+
+/* Join the topic if it exists now.  SHMC_EAGAIN: not yet.                 */
+static int
+shmi_sub_join(shmc_sub *sub)
+{
+    shmc_segment_desc segment;
+    shmc_bcast_desc ring;
+
+    memset(&segment, 0, sizeof segment);
+    segment.dir = sub->dir;
+    segment.prefix = sub->prefix;
+    segment.flags = sub->desc.flags;
+    int r = shmc_segment_attach(&sub->segment, sub->name, &segment);
+    if (r == SHMC_ENOENT) return SHMC_EAGAIN;
+    if (r != SHMC_OK) return r;
+    if (sub->segment.ephemeral && !sub->segment.read_only &&
+        !shmc_segment_shared(&sub->segment)) {
+        /* All its users died.  Removed, so that its shape binds nobody.   */
+        shmi_segment_close_and_remove(&sub->segment);
+        return SHMC_EAGAIN;
+    }
+    memset(&ring, 0, sizeof ring);
+    /* We were here before the topic: everything in it is for us.          */
+    ring.history = sub->segment.created_ns >= sub->opened_ns
+                 ? SHMC_BCAST_ALL : sub->desc.history;
+    const bool watch = sub->desc.watch || sub->segment.read_only;
+    shmc_object_info info;
+    bool named = false;
+    for (uint32_t i = 0; i < sub->segment.max_objects && !named; i++)
+        named = shmc_object_info_get(&sub->segment, i, &info) == SHMC_OK &&
+                strcmp(info.name, SHMI_TOPIC_OBJECT) == 0;
+    /* Without the ring its creator is not done, or died: later, then.     */
+    r = !named ? SHMC_EAGAIN
+      : shmc_bcast_open(&sub->ring, &sub->segment, SHMI_TOPIC_OBJECT, &ring,
+                        watch ? SHMC_WATCHER : SHMC_CONSUMER);
+    if (r != SHMC_OK) shmc_segment_close(&sub->segment);
+    return r;
+}
+
+SHMC_API int
+shmc_sub_open(shmc_sub *sub, const char *topic, const shmc_sub_desc *desc)
+{
+    const char *dir, *prefix;
+
+    memset(sub, 0, sizeof *sub);
+    if (desc != NULL) sub->desc = *desc;
+    if ((sub->desc.flags & ~(uint32_t)(SHMC_READ_ONLY | SHMC_PREFAULT |
+                                       SHMC_MLOCK | SHMC_HUGEPAGES)) != 0)
+        return shmi_fail(SHMC_EINVAL, "subscribe to '%s': flags 0x%x; give "
+                         "SHMC_READ_ONLY, SHMC_PREFAULT, SHMC_MLOCK or "
+                         "SHMC_HUGEPAGES", topic ? topic : "", sub->desc.flags);
+    int r = shmc_name_check(topic);
+    if (r == SHMC_OK) r = shmi_directory(sub->desc.dir, &dir);
+    if (r == SHMC_OK) r = shmi_prefix(sub->desc.prefix, &prefix);
+    if (r != SHMC_OK) return r;
+    snprintf(sub->name, sizeof sub->name, "%s", topic);
+    snprintf(sub->dir, sizeof sub->dir, "%s", dir);
+    snprintf(sub->prefix, sizeof sub->prefix, "%s", prefix);
+    sub->desc.dir = sub->desc.prefix = NULL;
+    sub->opened_ns = shmi_now_ns();
+    sub->epoch = shmi_fork_epoch;
+    sub->open = true;
+    r = shmi_sub_join(sub);
+    if (r == SHMC_OK || r == SHMC_EAGAIN) return SHMC_OK;
+    sub->open = false;
+    return r;
+}
+
+SHMC_API int
+shmc_sub_close(shmc_sub *sub)
+{
+    if (!sub->open)
+        return shmi_fail(SHMC_ECLOSED, "close subscriber: it is not open");
+    sub->open = false;
+    if (sub->ring.shm == NULL) return SHMC_OK;
+    shmc_bcast_close(&sub->ring);
+    return shmc_segment_close(&sub->segment);
+}
+
+SHMC_API int
+shmc_sub_ready(shmc_sub *sub)
+{
+    if (!sub->open) return SHMC_ECLOSED;
+    if (sub->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    if (sub->ring.shm != NULL) return 1;
+    const uint64_t now = shmi_now_ns();
+    if (now < sub->look_ns) return 0;
+    sub->look_ns = now + SHMC_TOPIC_POLL_NS;
+    const int r = shmi_sub_join(sub);
+    return r == SHMC_EAGAIN ? 0 : r == SHMC_OK ? 1 : r;
+}
+
+/* Wait until there is a topic to receive from.                            */
+static int
+shmi_sub_await(shmc_sub *sub, uint64_t deadline_ns)
+{
+    for (;;) {
+        const int r = shmc_sub_ready(sub);
+        if (r != 0) return r < 0 ? r : SHMC_OK;
+        const uint64_t now = shmi_now_ns();
+        if (now >= deadline_ns) return SHMC_ETIMEDOUT;
+        const uint64_t next = now + SHMC_TOPIC_POLL_NS;
+        shmi_sleep_until(next < deadline_ns ? next : deadline_ns);
+    }
+}
+
+/* Receive into buf, or (view not NULL) borrow, until the deadline.        */
+static int
+shmi_sub_wait(shmc_sub *sub, void *buf, uint32_t cap, const void **view,
+              int64_t timeout_ns)
+{
+    const uint64_t deadline = shmi_deadline(timeout_ns);
+    int r = shmi_sub_await(sub, deadline);
+
+    while (r == SHMC_OK) {
+        int64_t left = timeout_ns;
+        if (timeout_ns > 0) {
+            const uint64_t now = shmi_now_ns();
+            left = now < deadline ? (int64_t)(deadline - now) : 0;
+        }
+        r = view != NULL ? shmc_bcast_borrow_wait(&sub->ring, view, left)
+                         : shmc_bcast_recv_wait(&sub->ring, buf, cap, left);
+        if (r == SHMC_ELAPPED && !sub->desc.report_loss) {
+            r = SHMC_OK;            /* counted; go on behind the gap        */
+            continue;
+        }
+        if (r == SHMC_EAGAIN && timeout_ns != 0) r = SHMC_ETIMEDOUT;
+        return r;
+    }
+    return r == SHMC_ETIMEDOUT && timeout_ns == 0 ? SHMC_EAGAIN : r;
+}
+
+SHMC_API int
+shmi_sub_recv_wait(shmc_sub *sub, void *buf, uint32_t cap, int64_t timeout_ns)
+{
+    return shmi_sub_wait(sub, buf, cap, NULL, timeout_ns);
+}
+
+SHMC_API int
+shmc_sub_borrow(shmc_sub *sub, const void **data, int64_t timeout_ns)
+{
+    return shmi_sub_wait(sub, NULL, 0, data, timeout_ns);
+}
+
+SHMC_API int
+shmc_sub_release(shmc_sub *sub)
+{
+    return sub->ring.shm == NULL ? SHMC_ECLOSED
+                                 : shmc_bcast_release(&sub->ring);
+}
+
+#endif /* SHMCOMM_IMPLEMENTATION */
