@@ -1,0 +1,1227 @@
+/* shmcomm_platform.h - the machine and the OS, as the other headers see them.
+ *
+ *     shmi_store_rel_32(&shared->ready, 1);           // R0 -> A0
+ *     shmi_wake_32(&shared->ready, INT_MAX);          // in any process
+ *     ...
+ *     while (shmi_load_acq_32(&shared->ready) == 0)   // A0 <- R0
+ *         shmi_wait_32(&shared->ready, 0, SHMI_FOREVER);
+ *
+ * All of this is private to shmcomm.  Include it, or any other header of
+ * shmcomm, before the C library's headers, or compile with -D_GNU_SOURCE.
+ * Manual: docs/platform.md
+ * SPDX-License-Identifier: MIT                                            */
+#ifndef SHMCOMM_PLATFORM_H
+#define SHMCOMM_PLATFORM_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* ---- config ------------------------------------------------------------ */
+
+/* What stands before each function that is not inline; such as a visibility
+ * attribute.                                                              */
+#ifndef SHMC_API
+#define SHMC_API
+#endif
+
+/* 1: the compiler's __atomic in place of ConcurrencyKit's ck_pr.          */
+#ifndef SHMC_USE_BUILTIN_ATOMICS
+#define SHMC_USE_BUILTIN_ATOMICS 0
+#endif
+
+/* How many turns of an empty loop a backoff makes before it yields.       */
+#ifndef SHMC_BACKOFF_LIMIT
+#define SHMC_BACKOFF_LIMIT 4096u
+#endif
+
+#if defined(__SANITIZE_THREAD__)
+#define SHMI_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define SHMI_TSAN 1
+#endif
+#endif
+#ifndef SHMI_TSAN
+#define SHMI_TSAN 0
+#endif
+
+/* 1: copy bytes that another process may be writing by atomic words, which
+ * ThreadSanitizer understands; 0: by memcpy, which is faster.             */
+#ifndef SHMC_STRICT_COPIES
+#define SHMC_STRICT_COPIES SHMI_TSAN
+#endif
+
+/* SHMC_BACKEND_H, if defined, is a file to include in place of the atomics,
+ * fences, copies, prefetches and shmi_relax below, such as "model.h".  When
+ * that file defines SHMC_BACKEND_WAITS, the program also supplies what the
+ * implementation part has under "wait and wake".                          */
+
+/* ---- constants and helpers --------------------------------------------- */
+
+#define SHMC_INLINE static inline
+#define SHMC_LINE 128u              /* bytes of a line in shared layouts    */
+#define SHMI_FOREVER UINT64_MAX     /* a deadline that never comes          */
+
+#define SHMI_LIKELY(x)   __builtin_expect(!!(x), 1)
+#define SHMI_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define SHMI_NOINLINE_COLD __attribute__((noinline, cold))
+
+#ifdef __cplusplus
+#define SHMC_STATIC_ASSERT(cond, msg) static_assert(cond, msg)
+#else
+#define SHMC_STATIC_ASSERT(cond, msg) _Static_assert(cond, msg)
+#endif
+#define SHMC_LAYOUT_AT(type, field, offset)                                   \
+    SHMC_STATIC_ASSERT(offsetof(type, field) == (offset),                     \
+                       #type "." #field " moved: the shared layout changed")
+#define SHMC_LAYOUT_SIZE(type, bytes)                                         \
+    SHMC_STATIC_ASSERT(sizeof(type) == (bytes),                               \
+                       #type " changed its size: the shared layout changed")
+
+SHMC_STATIC_ASSERT(sizeof(void *) == 8 && sizeof(long) == 8,
+                   "shmcomm needs a 64-bit Linux");
+
+enum { SHMI_TIMEOUT = 1 };          /* shmi_wait_32: the deadline came      */
+
+/* What shmi_map and shmi_map_advise do besides.                           */
+enum { SHMI_MAP_PREFAULT = 1, SHMI_MAP_LOCK = 2, SHMI_MAP_HUGE = 4 };
+
+/* What the functions on files, locks and processes return when they fail. */
+enum {
+    SHMI_OS_EPERM = -EPERM,
+    SHMI_OS_ENOENT = -ENOENT,
+    SHMI_OS_EINTR = -EINTR,
+    SHMI_OS_EBADF = -EBADF,
+    SHMI_OS_EAGAIN = -EAGAIN,
+    SHMI_OS_ENOMEM = -ENOMEM,
+    SHMI_OS_EACCES = -EACCES,
+    SHMI_OS_EEXIST = -EEXIST,
+    SHMI_OS_EXDEV = -EXDEV,
+    SHMI_OS_ENOTDIR = -ENOTDIR,
+    SHMI_OS_EISDIR = -EISDIR,
+    SHMI_OS_EINVAL = -EINVAL,
+    SHMI_OS_ENFILE = -ENFILE,
+    SHMI_OS_EMFILE = -EMFILE,
+    SHMI_OS_EFBIG = -EFBIG,
+    SHMI_OS_ENOSPC = -ENOSPC,
+    SHMI_OS_EROFS = -EROFS,
+    SHMI_OS_ENAMETOOLONG = -ENAMETOOLONG,
+    SHMI_OS_ENOSYS = -ENOSYS,
+    SHMI_OS_ELOOP = -ELOOP,
+    SHMI_OS_EOPNOTSUPP = -EOPNOTSUPP,
+    SHMI_OS_ETIMEDOUT = -ETIMEDOUT,
+    SHMI_OS_EDQUOT = -EDQUOT
+};
+
+/* ---- choice of the back end -------------------------------------------- */
+
+#if defined(SHMC_BACKEND_H)
+#define SHMI_BACKEND_CUSTOM 1
+#elif SHMC_USE_BUILTIN_ATOMICS || SHMI_TSAN || !defined(__has_include)
+#define SHMI_BACKEND_BUILTIN 1
+#elif __has_include(<ck_pr.h>) && __has_include(<ck_backoff.h>)
+#define SHMI_BACKEND_CK 1
+#else
+#define SHMI_BACKEND_BUILTIN 1
+#endif
+
+#if defined(SHMI_BACKEND_CUSTOM)
+#include SHMC_BACKEND_H
+#ifndef SHMI_BACKEND_NAME
+#define SHMI_BACKEND_NAME "custom"
+#endif
+#elif defined(SHMI_BACKEND_CK)
+#include <ck_backoff.h>
+#include <ck_pr.h>
+#define SHMI_BACKEND_NAME "ck"
+#if defined(CK_MD_UMP)
+#error "this ConcurrencyKit is for one CPU; define SHMC_USE_BUILTIN_ATOMICS=1"
+#endif
+#if defined(__aarch64__) && !defined(CK_MD_RMO)
+#error "ck_md.h is for another CPU; define SHMC_USE_BUILTIN_ATOMICS=1"
+#endif
+#else
+#define SHMI_BACKEND_NAME "builtin"
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- API: time, wait and wake ------------------------------------------ */
+
+/* Read CLOCK_MONOTONIC.  Cost  no syscall where the vDSO has it.          */
+SHMC_API uint64_t shmi_now_ns(void);
+
+/* Read CLOCK_REALTIME, for people's eyes.                                 */
+SHMC_API uint64_t shmi_realtime_ns(void);
+
+/* Turn a timeout into a deadline on shmi_now_ns: negative is SHMI_FOREVER,
+ * which no other timeout gives; 0 is now.                                 */
+SHMC_API uint64_t shmi_deadline(int64_t timeout_ns);
+
+/* Sleep while *word is `expected`, until a wake or the deadline.
+ * Looking at the word and falling asleep are one step to shmi_wake_32, so
+ * "store, then wake" is never missed.  The word may be in a read-only
+ * mapping, and be mapped elsewhere in other processes.
+ * Returns 0 when woken, or the word differs, or for no reason (a signal):
+ *         look again; SHMI_TIMEOUT; negative errno: a bad address.
+ * Cost    one syscall.  Orders nothing: load the word again by acquire.   */
+SHMC_API int shmi_wait_32(uint32_t *word, uint32_t expected,
+                          uint64_t deadline_ns);
+
+/* Wake up to `count` sleepers on the word, in all processes; INT_MAX: all.
+ * Cost  one syscall, also when nobody sleeps.                             */
+SHMC_API void shmi_wake_32(uint32_t *word, int count);
+
+/* Let another thread run on this CPU, if one is ready.  Cost one syscall. */
+SHMC_API void shmi_yield(void);
+
+/* Sleep to the deadline; signals do not shorten it.                       */
+SHMC_API void shmi_sleep_until(uint64_t deadline_ns);
+
+/* Let other processes' shmi_membarrier reach the threads of this one.
+ * Inherited by fork, lost by exec.  Errors  -ENOSYS, -EINVAL, -EPERM.     */
+SHMC_API int shmi_membarrier_register(void);
+
+/* Run a full fence in each running thread of each registered process.
+ * What they stored before it is seen by the caller's loads after, and what
+ * the caller stored before is seen by their loads after it; a sleeping
+ * thread went through such a fence when it left its CPU.
+ * Cost    an interrupt to each CPU that runs such a thread, and a wait for
+ *         the answers.  Errors  -ENOSYS, -EPERM (a seccomp filter).       */
+SHMC_API int shmi_membarrier(void);
+
+/* Tell whether the kernel has both of the above and lets us call them.    */
+SHMC_API bool shmi_membarrier_supported(void);
+
+/* ---- API: files -------------------------------------------------------- */
+
+/* Each returns 0, or what it says, or a negative errno; nothing prints.
+ * A descriptor is never inherited through exec.                           */
+
+typedef struct shmi_file_info {
+    uint64_t bytes, allocated_bytes, inode, device;
+    uint32_t links, mode, uid, gid; /* mode: permission bits only           */
+    int64_t  mtime_ns;
+    bool     regular;               /* not a folder, link, device ...       */
+} shmi_file_info;
+
+/* Open a folder for the calls below that take a dirfd.
+ * Returns a descriptor.  Errors  -ENOENT, -ENOTDIR, -EACCES.              */
+SHMC_API int shmi_dir_open(const char *dir);
+
+/* Create a file that has no name and goes away with its last descriptor.
+ * `mode` is exact, whatever the umask; gid -1 keeps this process's own.
+ * Returns a descriptor, for reading and writing.
+ * Errors  -EOPNOTSUPP or -EISDIR no such files there; -EPERM gid.         */
+SHMC_API int shmi_file_unnamed(const char *dir, uint32_t mode, int64_t gid);
+
+/* Make the file at least `bytes` long, with real pages behind all of them,
+ * so that a write through a mapping never meets a full file system.  Never
+ * shrinks it.  Safety  goes on where a signal stopped it, however many come.
+ * Cost    O(bytes): the kernel clears each page.
+ * Errors  -ENOSPC, before anything is taken where the file system knows;
+ *         -EFBIG over RLIMIT_FSIZE (without SIGXFSZ); -EINVAL 0 bytes.    */
+SHMC_API int shmi_file_reserve(int fd, uint64_t bytes);
+
+/* Give an unnamed file its name, in one step.
+ * Crash   dying in it leaves a whole file or none.
+ * Errors  -EEXIST: the name is taken, by whatever it may be.              */
+SHMC_API int shmi_file_publish(int fd, int dirfd, const char *name);
+
+/* Open a file by name; never follows a link, never waits, never creates.
+ * Returns a descriptor.
+ * Errors  -ENOENT; -EACCES; -ELOOP a symbolic link; -EINVAL a folder, pipe,
+ *         socket or device.                                               */
+SHMC_API int shmi_file_open(int dirfd, const char *name, bool read_only);
+
+/* Look at an open file; at a name (a link itself, not where it leads).    */
+SHMC_API int shmi_file_info_get(int fd, shmi_file_info *out);
+SHMC_API int shmi_name_info(int dirfd, const char *name, shmi_file_info *out);
+
+/* Remove a name; the file lives until its last user closes it.            */
+SHMC_API int shmi_file_unlink(int dirfd, const char *name);
+
+/* Close a descriptor, which drops its locks if it is the last one of its
+ * open file description.  It is closed whatever is returned.              */
+SHMC_API int shmi_close(int fd);
+
+/* Call fn for each name in a folder but "." and "..", in no order, until it
+ * returns other than 0, and return that.  Names that come or go meanwhile
+ * may or may not be met.                                                  */
+SHMC_API int shmi_dir_each(const char *dir,
+                           int (*fn)(void *user, const char *name),
+                           void *user);
+
+/* Map the first `bytes` of a file, shared, and do as the flags say.
+ * Owner   shmi_unmap.  *out is NULL on failure.
+ * Errors  -EINVAL 0 bytes or more than the file has (touching those would
+ *         be SIGBUS); -EACCES; those of shmi_map_advise.                  */
+SHMC_API int shmi_map(int fd, uint64_t bytes, bool read_only, uint32_t flags,
+                      void **out);
+
+/* Do as the flags say with a whole mapping: HUGE asks for huge pages (which
+ * the kernel may give later, or not), PREFAULT maps every page now, LOCK
+ * keeps them in memory.
+ * Errors  -ENOMEM or -EPERM over RLIMIT_MEMLOCK; -EINVAL no huge pages in
+ *         this kernel or not for this mapping.  What was done stays.      */
+SHMC_API int shmi_map_advise(void *p, uint64_t bytes, bool read_only,
+                             uint32_t flags);
+
+SHMC_API int shmi_unmap(void *p, uint64_t bytes);
+
+/* Map zeroed memory that forked children share.  Owner  shmi_unmap.       */
+SHMC_API int shmi_memory_map(uint64_t bytes, void **out);
+
+SHMC_API uint64_t shmi_page_bytes(void);
+
+/* ---- API: locks on one byte of a file ---------------------------------- */
+
+/* A lock belongs to the open file description: threads and forked children
+ * share it, dup keeps it, another open of the same file does not see it as
+ * its own.  The kernel drops it when the last descriptor goes, so at the
+ * latest at death, SIGKILL included.  The byte need not exist.            */
+
+/* Lock a byte or change the lock's kind.  Cost one syscall.
+ * Errors  -EAGAIN held by another; -EBADF exclusive but fd cannot write.  */
+SHMC_API int shmi_lock_try(int fd, uint64_t offset, bool exclusive);
+
+/* The same, but wait.  Errors  -ETIMEDOUT after at least one try.
+ * Cost  to a deadline it tries again every 0.05 to 1 ms; with SHMI_FOREVER
+ *       the kernel queues it.                                             */
+SHMC_API int shmi_lock_wait(int fd, uint64_t offset, bool exclusive,
+                            uint64_t deadline_ns);
+
+/* Unlock a byte.  In a forked child this would free the parent's lock.    */
+SHMC_API int shmi_lock_release(int fd, uint64_t offset);
+
+/* Ask for the lock without taking it: 1 another description holds it (in
+ * either kind), 0 nobody but this one.  fd may be read-only.              */
+SHMC_API int shmi_lock_probe(int fd, uint64_t offset);
+
+/* ---- API: process ------------------------------------------------------ */
+
+SHMC_API int32_t shmi_process_id(void);
+SHMC_API int32_t shmi_thread_id(void);
+
+/* Tell when a process began, in clock ticks since boot; with its id this
+ * names it for ever.  0: no such process, or hidden from us.              */
+SHMC_API uint64_t shmi_process_start(int32_t pid);
+
+/* Write this process's short name, cut to fit.  Errors  -EINVAL 0 bytes.  */
+SHMC_API int shmi_process_name(char *out, size_t bytes);
+
+/* Have functions called around each fork; there is no way back.           */
+SHMC_API int shmi_on_fork(void (*prepare)(void), void (*parent)(void),
+                          void (*child)(void));
+
+/* Read the environment; NULL where unset, or in a set-user-id program.    */
+SHMC_API const char *shmi_env(const char *name);
+
+/* Say a negative errno in words: "No space left on device (ENOSPC)".
+ * Safety  any thread; writes only buf.  Returns buf, or "" of 0 bytes.    */
+SHMC_API const char *shmi_os_error(int negative_errno, char *buf,
+                                   size_t bytes);
+
+/* A lock for slow paths; zero is unlocked.  Blocks without a bound, and a
+ * death inside leaves it locked: for threads of one process.              */
+typedef struct shmi_mutex { uint32_t word; } shmi_mutex;
+SHMC_API void shmi_mutex_lock(shmi_mutex *m);
+SHMC_API void shmi_mutex_unlock(shmi_mutex *m);
+
+/* Allocate zeroed memory; NULL when there is none.  Free it.              */
+SHMC_API void *shmi_alloc(size_t bytes);
+SHMC_API void shmi_free(void *p);
+
+/* ---- inline: atomics and fences ---------------------------------------- */
+
+/* For N = 32 and 64, on naturally aligned words, all wait-free on x86-64
+ * (a compare-and-swap or add may retry inside on arm64 without LSE):
+ *   load_rlx, store_rlx  whole, but ordered with nothing
+ *   load_acq     later loads and stores of this thread stay after it
+ *   store_rel    earlier loads and stores of this thread stay before it
+ *   cas          acquire and release; on failure acquire, and *expected is
+ *                what was there; never fails for no reason
+ *   faa, swap    acquire and release; return what was there
+ * None of them orders an earlier store before a later load of another word
+ * (cas, faa and swap do on x86, but not on arm64): only fence_sc does.
+ *
+ * Fences, which work together with relaxed accesses as in C11:
+ *   fence_acq    earlier loads stay before later loads and stores
+ *   fence_rel    earlier loads and stores stay before later stores
+ *   fence_sc     everything earlier stays before everything later, and all
+ *                fence_sc of all threads have one order
+ *   fence_compiler  for the compiler only; the CPU is not told            */
+#if !defined(SHMI_BACKEND_CUSTOM)
+
+SHMC_INLINE void shmi_fence_compiler(void) { __asm__ volatile("" ::: "memory"); }
+
+#if defined(SHMI_BACKEND_CK)
+
+/* On x86-64 the two fences below are for the compiler only: loads are not
+ * moved after loads or stores, nor stores before either.  Elsewhere they
+ * are instructions (dmb ish on arm64).                                    */
+SHMC_INLINE void shmi_fence_acq(void) { ck_pr_fence_acquire(); }
+SHMC_INLINE void shmi_fence_rel(void) { ck_pr_fence_release(); }
+
+SHMC_INLINE void
+shmi_fence_sc(void)
+{
+#if defined(__x86_64__)
+    /* A locked instruction orders all as mfence does, in less time.       */
+    uint32_t stack_word = 0;
+    ck_pr_add_32(&stack_word, 0);
+#else
+    ck_pr_fence_memory();
+#endif
+}
+
+/* ck_pr's loads and stores are relaxed, and its read-modify-writes too, on
+ * CPUs where that differs, so a fence stands on the side that needs one.  */
+#define SHMI_ATOMICS(N)                                                       \
+    SHMC_INLINE uint##N##_t                                                   \
+    shmi_load_rlx_##N(const uint##N##_t *p) { return ck_pr_load_##N(p); }     \
+                                                                              \
+    SHMC_INLINE void                                                          \
+    shmi_store_rlx_##N(uint##N##_t *p, uint##N##_t v)                         \
+    {                                                                         \
+        ck_pr_store_##N(p, v);                                                \
+    }                                                                         \
+                                                                              \
+    SHMC_INLINE uint##N##_t                                                   \
+    shmi_load_acq_##N(const uint##N##_t *p)                                   \
+    {                                                                         \
+        const uint##N##_t v = ck_pr_load_##N(p);                              \
+        ck_pr_fence_acquire();                                                \
+        return v;                                                             \
+    }                                                                         \
+                                                                              \
+    SHMC_INLINE void                                                          \
+    shmi_store_rel_##N(uint##N##_t *p, uint##N##_t v)                         \
+    {                                                                         \
+        ck_pr_fence_release();                                                \
+        ck_pr_store_##N(p, v);                                                \
+    }                                                                         \
+                                                                              \
+    SHMC_INLINE bool                                                          \
+    shmi_cas_##N(uint##N##_t *p, uint##N##_t *expected, uint##N##_t desired)  \
+    {                                                                         \
+        ck_pr_fence_release();                                                \
+        const bool done = ck_pr_cas_##N##_value(p, *expected, desired,        \
+                                                expected);                    \
+        ck_pr_fence_acquire();                                                \
+        return done;                                                          \
+    }                                                                         \
+                                                                              \
+    SHMC_INLINE uint##N##_t                                                   \
+    shmi_faa_##N(uint##N##_t *p, uint##N##_t d)                               \
+    {                                                                         \
+        ck_pr_fence_release();                                                \
+        const uint##N##_t was = ck_pr_faa_##N(p, d);                          \
+        ck_pr_fence_acquire();                                                \
+        return was;                                                           \
+    }                                                                         \
+                                                                              \
+    SHMC_INLINE uint##N##_t                                                   \
+    shmi_swap_##N(uint##N##_t *p, uint##N##_t v)                              \
+    {                                                                         \
+        ck_pr_fence_release();                                                \
+        const uint##N##_t was = ck_pr_fas_##N(p, v);                          \
+        ck_pr_fence_acquire();                                                \
+        return was;                                                           \
+    }
+
+#else /* the compiler's __atomic */
+
+#if SHMI_TSAN
+/* ThreadSanitizer does not see what a fence orders.  Each fence here is
+ * also a read-modify-write of one word of the process, so that a release
+ * fence happens before each later acquire fence.  This is more order than
+ * there is: the sanitizer then reports nothing false, and may miss what
+ * only the model tests show.                                              */
+extern uint32_t shmi_tsan_fence_word;
+#define SHMI_FENCE_EDGE(order)                                                \
+    (void)__atomic_fetch_add(&shmi_tsan_fence_word, 0u, order)
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wtsan"
+#endif
+#else
+#define SHMI_FENCE_EDGE(order) ((void)0)
+#endif
+
+SHMC_INLINE void
+shmi_fence_acq(void)
+{
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    SHMI_FENCE_EDGE(__ATOMIC_ACQUIRE);
+}
+
+SHMC_INLINE void
+shmi_fence_rel(void)
+{
+    SHMI_FENCE_EDGE(__ATOMIC_RELEASE);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+SHMC_INLINE void
+shmi_fence_sc(void)
+{
+    SHMI_FENCE_EDGE(__ATOMIC_ACQ_REL);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+#if SHMI_TSAN && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
+#define SHMI_ATOMICS(N)                                                       \
+    SHMC_INLINE uint##N##_t                                                   \
+    shmi_load_rlx_##N(const uint##N##_t *p)                                   \
+    {                                                                         \
+        return __atomic_load_n(p, __ATOMIC_RELAXED);                          \
+    }                                                                         \
+                                                                              \
+    SHMC_INLINE void                                                          \
+    shmi_store_rlx_##N(uint##N##_t *p, uint##N##_t v)                         \
+    {                                                                         \
+        __atomic_store_n(p, v, __ATOMIC_RELAXED);                             \
+    }                                                                         \
+                                                                              \
+    SHMC_INLINE uint##N##_t                                                   \
+    shmi_load_acq_##N(const uint##N##_t *p)                                   \
+    {                                                                         \
+        return __atomic_load_n(p, __ATOMIC_ACQUIRE);                          \
+    }                                                                         \
+                                                                              \
+    SHMC_INLINE void                                                          \
+    shmi_store_rel_##N(uint##N##_t *p, uint##N##_t v)                         \
+    {                                                                         \
+        __atomic_store_n(p, v, __ATOMIC_RELEASE);                             \
+    }                                                                         \
+                                                                              \
+    SHMC_INLINE bool                                                          \
+    shmi_cas_##N(uint##N##_t *p, uint##N##_t *expected, uint##N##_t desired)  \
+    {                                                                         \
+        return __atomic_compare_exchange_n(p, expected, desired, false,       \
+                                           __ATOMIC_ACQ_REL,                  \
+                                           __ATOMIC_ACQUIRE);                 \
+    }                                                                         \
+                                                                              \
+    SHMC_INLINE uint##N##_t                                                   \
+    shmi_faa_##N(uint##N##_t *p, uint##N##_t d)                               \
+    {                                                                         \
+        return __atomic_fetch_add(p, d, __ATOMIC_ACQ_REL);                    \
+    }                                                                         \
+                                                                              \
+    SHMC_INLINE uint##N##_t                                                   \
+    shmi_swap_##N(uint##N##_t *p, uint##N##_t v)                              \
+    {                                                                         \
+        return __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL);                   \
+    }
+
+#endif /* back end */
+
+SHMI_ATOMICS(32)
+SHMI_ATOMICS(64)
+#undef SHMI_ATOMICS
+
+/* ---- inline: copies, prefetch, pause ----------------------------------- */
+
+/* Copy into, or out of, shared bytes that somebody may use meanwhile.  What
+ * arrives may be a mix of old and new in pieces of any size: only a check
+ * afterwards tells (as in a seqlock).  The private copy is made once: the
+ * compiler never looks at the shared bytes again in its place.
+ * Cost  wait-free, O(bytes); moves, not a call, where bytes is a small
+ *       constant.                                                         */
+#if SHMC_STRICT_COPIES
+
+typedef uint64_t __attribute__((may_alias)) shmi_word_64;
+
+SHMC_INLINE void
+shmi_copy_in(void *shared_dst, const void *src, size_t bytes)
+{
+    unsigned char *d = (unsigned char *)shared_dst;
+    const unsigned char *s = (const unsigned char *)src;
+
+    while (bytes > 0) {
+        size_t step = 1;
+        if (bytes >= 8 && (uintptr_t)d % 8 == 0) {
+            uint64_t v;
+            memcpy(&v, s, step = 8);
+            __atomic_store_n((shmi_word_64 *)(void *)d, v, __ATOMIC_RELAXED);
+        } else {
+            __atomic_store_n(d, *s, __ATOMIC_RELAXED);
+        }
+        d += step;
+        s += step;
+        bytes -= step;
+    }
+}
+
+SHMC_INLINE void
+shmi_copy_out(void *dst, const void *shared_src, size_t bytes)
+{
+    unsigned char *d = (unsigned char *)dst;
+    const unsigned char *s = (const unsigned char *)shared_src;
+
+    while (bytes > 0) {
+        size_t step = 1;
+        if (bytes >= 8 && (uintptr_t)s % 8 == 0) {
+            const uint64_t v = __atomic_load_n(
+                (const shmi_word_64 *)(const void *)s, __ATOMIC_RELAXED);
+            memcpy(d, &v, step = 8);
+        } else {
+            *d = __atomic_load_n(s, __ATOMIC_RELAXED);
+        }
+        d += step;
+        s += step;
+        bytes -= step;
+    }
+}
+
+#else
+
+SHMC_INLINE void
+shmi_copy_in(void *shared_dst, const void *src, size_t bytes)
+{
+    memcpy(shared_dst, src, bytes);
+    shmi_fence_compiler();
+}
+
+SHMC_INLINE void
+shmi_copy_out(void *dst, const void *shared_src, size_t bytes)
+{
+    memcpy(dst, shared_src, bytes);
+    shmi_fence_compiler();
+}
+
+#endif
+
+/* Ask for the line of p early, to read or to write it.  Never faults.     */
+SHMC_INLINE void shmi_prefetch_r(const void *p) { __builtin_prefetch(p, 0, 3); }
+SHMC_INLINE void shmi_prefetch_w(const void *p) { __builtin_prefetch(p, 1, 3); }
+
+/* Tell the CPU that this thread spins.                                    */
+SHMC_INLINE void
+shmi_relax(void)
+{
+#if defined(__aarch64__)
+    /* ck_pr_stall is empty there, and yield does nothing on most cores.   */
+    __asm__ volatile("isb" ::: "memory");
+#elif defined(SHMI_BACKEND_CK)
+    ck_pr_stall();
+#elif defined(__x86_64__)
+    __asm__ volatile("pause" ::: "memory");
+#else
+    shmi_fence_compiler();
+#endif
+}
+
+#endif /* !SHMI_BACKEND_CUSTOM */
+
+/* ---- inline: backoff --------------------------------------------------- */
+
+typedef struct shmi_backoff { uint32_t n; } shmi_backoff;
+#define SHMI_BACKOFF_INIT { 0 }
+
+/* Wait a moment, twice as long as the last time; from SHMC_BACKOFF_LIMIT
+ * on yield the CPU instead, so that whoever is waited for can run here.   */
+SHMC_INLINE void
+shmi_backoff_spin(shmi_backoff *b)
+{
+    if (b->n >= SHMC_BACKOFF_LIMIT) {
+        shmi_yield();
+        return;
+    }
+    if (b->n == 0) b->n = 16;
+    shmi_relax();
+#if defined(SHMI_BACKEND_CK)
+    ck_backoff_eb(&b->n);
+#elif defined(SHMI_BACKEND_BUILTIN)
+    for (uint32_t i = 0; i < b->n; i++) shmi_fence_compiler();
+    b->n *= 2;
+#else
+    b->n *= 2;
+#endif
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* SHMCOMM_PLATFORM_H */
+
+#if defined(SHMCOMM_IMPLEMENTATION) && !defined(SHMCOMM_PLATFORM_IMPLEMENTED)
+#define SHMCOMM_PLATFORM_IMPLEMENTED
+#ifdef __cplusplus
+#error "compile SHMCOMM_IMPLEMENTATION in a C file; C++ may include the rest"
+#endif
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#if !defined(O_TMPFILE) || !defined(F_OFD_SETLK)
+#error "include shmcomm before the C library's headers, or use -D_GNU_SOURCE"
+#endif
+
+#if SHMI_TSAN
+uint32_t shmi_tsan_fence_word;
+#endif
+
+/* What a system call returned, as 0 or more, or a negative errno.         */
+static int
+shmi_os_result(long r)
+{
+    return r < 0 ? -errno : (int)r;
+}
+
+/* >>time */
+
+static uint64_t
+shmi_clock_ns(clockid_t clock)
+{
+    struct timespec t;
+
+    (void)clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static struct timespec
+shmi_timespec(uint64_t ns)
+{
+    struct timespec t;
+
+    t.tv_sec = (time_t)(ns / 1000000000u);
+    t.tv_nsec = (long)(ns % 1000000000u);
+    return t;
+}
+
+SHMC_API uint64_t
+shmi_realtime_ns(void)
+{
+    return shmi_clock_ns(CLOCK_REALTIME);
+}
+
+SHMC_API uint64_t
+shmi_deadline(int64_t timeout_ns)
+{
+    if (timeout_ns < 0) return SHMI_FOREVER;
+    /* Both terms are below 2^63, so the sum is below SHMI_FOREVER.        */
+    return shmi_now_ns() + (uint64_t)timeout_ns;
+}
+
+/* >>wait and wake */
+
+#ifndef SHMC_BACKEND_WAITS
+
+SHMC_API uint64_t
+shmi_now_ns(void)
+{
+    return shmi_clock_ns(CLOCK_MONOTONIC);
+}
+
+SHMC_API int
+shmi_wait_32(uint32_t *word, uint32_t expected, uint64_t deadline_ns)
+{
+    const struct timespec t = shmi_timespec(deadline_ns);
+    const long r = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected,
+                           deadline_ns == SHMI_FOREVER ? NULL : &t, NULL,
+                           FUTEX_BITSET_MATCH_ANY);
+
+    if (r >= 0 || errno == EAGAIN || errno == EINTR) return 0;
+    return errno == ETIMEDOUT ? SHMI_TIMEOUT : -errno;
+}
+
+SHMC_API void
+shmi_wake_32(uint32_t *word, int count)
+{
+    (void)syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+}
+
+SHMC_API void
+shmi_yield(void)
+{
+    (void)sched_yield();
+}
+
+SHMC_API void
+shmi_sleep_until(uint64_t deadline_ns)
+{
+    const struct timespec t = shmi_timespec(deadline_ns);
+
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR) {
+    }
+}
+
+SHMC_API int
+shmi_membarrier_register(void)
+{
+    return shmi_os_result(syscall(
+        SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0));
+}
+
+SHMC_API int
+shmi_membarrier(void)
+{
+    return shmi_os_result(syscall(SYS_membarrier,
+                                  MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0));
+}
+
+SHMC_API bool
+shmi_membarrier_supported(void)
+{
+    const long both = MEMBARRIER_CMD_GLOBAL_EXPEDITED |
+                      MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED;
+    const long has = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
+
+    return has >= 0 && (has & both) == both;
+}
+
+#endif /* !SHMC_BACKEND_WAITS */
+
+/* >>files */
+
+SHMC_API int
+shmi_dir_open(const char *dir)
+{
+    return shmi_os_result(open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC));
+}
+
+SHMC_API int
+shmi_file_unnamed(const char *dir, uint32_t mode, int64_t gid)
+{
+    if (mode > 07777 || gid < -1 || gid >= UINT32_MAX) return -EINVAL;
+    const int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0) return -errno;
+    /* The group first: changing it may clear bits of the mode.            */
+    if ((gid >= 0 && fchown(fd, (uid_t)-1, (gid_t)gid) != 0) ||
+        fchmod(fd, (mode_t)mode) != 0) {
+        const int r = -errno;
+        (void)close(fd);
+        return r;
+    }
+    return fd;
+}
+
+/* Find out early that `bytes` cannot be had, so that an absurd request does
+ * not fill the file system first.                                         */
+static int
+shmi_reserve_check(int fd, uint64_t bytes)
+{
+    struct rlimit limit;
+    struct stat st;
+    struct statvfs fs;
+
+    if (bytes == 0) return -EINVAL;
+    if (bytes > INT64_MAX) return -EFBIG;
+    if (fstat(fd, &st) != 0 || fstatvfs(fd, &fs) != 0 ||
+        getrlimit(RLIMIT_FSIZE, &limit) != 0)
+        return -errno;
+    if (limit.rlim_cur != RLIM_INFINITY && bytes > limit.rlim_cur)
+        return -EFBIG;
+    const uint64_t has = (uint64_t)st.st_blocks * 512;
+    /* A file system without a limit says that it has 0 blocks.            */
+    if (fs.f_blocks != 0 && bytes > has &&
+        (bytes - has) / fs.f_frsize > fs.f_bavail)
+        return -ENOSPC;
+    return 0;
+}
+
+SHMC_API int
+shmi_file_reserve(int fd, uint64_t bytes)
+{
+    /* The kernel undoes a step that a signal interrupts.  Steps are short,
+     * so that a program with a fast timer gets on.                        */
+    const uint64_t step = UINT64_C(4) << 20;
+    int r = shmi_reserve_check(fd, bytes);
+
+    for (uint64_t at = 0; r == 0 && at < bytes; ) {
+        const uint64_t n = bytes - at < step ? bytes - at : step;
+        r = -posix_fallocate(fd, (off_t)at, (off_t)n);
+        if (r == 0) at += n;
+        else if (r == -EINTR) r = 0;
+    }
+    return r;
+}
+
+SHMC_API int
+shmi_file_publish(int fd, int dirfd, const char *name)
+{
+    char path[32];
+
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if (linkat(AT_FDCWD, path, dirfd, name, AT_SYMLINK_FOLLOW) == 0) return 0;
+    const int first = -errno;
+    if (first == -EEXIST) return first;
+    /* Without /proc there is this, where the kernel lets us.              */
+    if (linkat(fd, "", dirfd, name, AT_EMPTY_PATH) == 0) return 0;
+    return errno == EEXIST ? -EEXIST : first;
+}
+
+SHMC_API int
+shmi_file_open(int dirfd, const char *name, bool read_only)
+{
+    const int fd = openat(dirfd, name, (read_only ? O_RDONLY : O_RDWR) |
+                          O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    struct stat st;
+    int r = 0;
+
+    if (fd < 0) {
+        /* A folder; a socket, or a device that is not there.              */
+        r = -errno;
+        return r == -EISDIR || r == -ENXIO || r == -ENODEV ? -EINVAL : r;
+    }
+    if (fstat(fd, &st) != 0) r = -errno;
+    else if (!S_ISREG(st.st_mode)) r = -EINVAL;
+    if (r == 0) return fd;
+    (void)close(fd);
+    return r;
+}
+
+static int
+shmi_info_fill(int r, const struct stat *st, shmi_file_info *out)
+{
+    if (r != 0) return -errno;
+    out->bytes = (uint64_t)st->st_size;
+    out->allocated_bytes = (uint64_t)st->st_blocks * 512;
+    out->inode = (uint64_t)st->st_ino;
+    out->device = (uint64_t)st->st_dev;
+    out->links = (uint32_t)st->st_nlink;
+    out->mode = (uint32_t)st->st_mode & 07777;
+    out->uid = (uint32_t)st->st_uid;
+    out->gid = (uint32_t)st->st_gid;
+    out->mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 +
+                    (int64_t)st->st_mtim.tv_nsec;
+    out->regular = S_ISREG(st->st_mode);
+    return 0;
+}
+
+SHMC_API int
+shmi_file_info_get(int fd, shmi_file_info *out)
+{
+    struct stat st;
+
+    return shmi_info_fill(fstat(fd, &st), &st, out);
+}
+
+SHMC_API int
+shmi_name_info(int dirfd, const char *name, shmi_file_info *out)
+{
+    struct stat st;
+
+    return shmi_info_fill(fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW), &st,
+                          out);
+}
+
+SHMC_API int
+shmi_file_unlink(int dirfd, const char *name)
+{
+    return shmi_os_result(unlinkat(dirfd, name, 0));
+}
+
+SHMC_API int
+shmi_close(int fd)
+{
+    return shmi_os_result(close(fd));
+}
+
+SHMC_API int
+shmi_dir_each(const char *dir, int (*fn)(void *user, const char *name),
+              void *user)
+{
+    DIR *d = opendir(dir);
+    int r = 0;
+
+    if (d == NULL) return -errno;
+    while (r == 0) {
+        errno = 0;
+        const struct dirent *e = readdir(d);
+        if (e == NULL) {
+            r = -errno;             /* 0 at the end                         */
+            break;
+        }
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            r = fn(user, e->d_name);
+    }
+    (void)closedir(d);
+    return r;
+}
+
+/* >>memory */
+
+/* Touch every page; for kernels before 5.14, which have no advice for it. */
+static void
+shmi_touch(const void *p, uint64_t bytes)
+{
+    const volatile unsigned char *at = (const volatile unsigned char *)p;
+    const uint64_t page = shmi_page_bytes();
+
+    for (uint64_t i = 0; i < bytes; i += page) (void)at[i];
+}
+
+SHMC_API int
+shmi_map_advise(void *p, uint64_t bytes, bool read_only, uint32_t flags)
+{
+    if ((flags & SHMI_MAP_HUGE) && madvise(p, bytes, MADV_HUGEPAGE) != 0)
+        return -errno;
+    if (flags & SHMI_MAP_PREFAULT) {
+#ifdef MADV_POPULATE_WRITE
+        const int how = read_only ? MADV_POPULATE_READ : MADV_POPULATE_WRITE;
+        if (madvise(p, bytes, how) != 0) {
+            if (errno != EINVAL) return -errno;
+            shmi_touch(p, bytes);
+        }
+#else
+        (void)read_only;
+        shmi_touch(p, bytes);
+#endif
+    }
+    if ((flags & SHMI_MAP_LOCK) && mlock(p, bytes) != 0) return -errno;
+    return 0;
+}
+
+SHMC_API int
+shmi_map(int fd, uint64_t bytes, bool read_only, uint32_t flags, void **out)
+{
+    const int prot = read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+    struct stat st;
+    void *p;
+    int r;
+
+    *out = NULL;
+    if (fstat(fd, &st) != 0) return -errno;
+    if (bytes == 0 || bytes > (uint64_t)st.st_size) return -EINVAL;
+    p = mmap(NULL, bytes, prot, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED) return -errno;
+    r = shmi_map_advise(p, bytes, read_only, flags);
+    if (r == 0) *out = p;
+    else (void)munmap(p, bytes);
+    return r;
+}
+
+SHMC_API int
+shmi_unmap(void *p, uint64_t bytes)
+{
+    return shmi_os_result(munmap(p, bytes));
+}
+
+SHMC_API int
+shmi_memory_map(uint64_t bytes, void **out)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    *out = NULL;
+    if (p == MAP_FAILED) return -errno;
+    *out = p;
+    return 0;
+}
+
+SHMC_API uint64_t
+shmi_page_bytes(void)
+{
+    return (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* >>locks */
+
+static int
+shmi_lock(int fd, int command, short kind, uint64_t offset)
+{
+    struct flock lock;
+
+    if (offset >= INT64_MAX) return -EINVAL;
+    memset(&lock, 0, sizeof lock);  /* l_pid has to be 0                    */
+    lock.l_type = kind;
+    lock.l_whence = SEEK_SET;
+    lock.l_start = (off_t)offset;
+    lock.l_len = 1;
+    if (fcntl(fd, command, &lock) != 0)
+        return errno == EACCES ? -EAGAIN : -errno;
+    return lock.l_type != F_UNLCK;
+}
+
+SHMC_API int
+shmi_lock_try(int fd, uint64_t offset, bool exclusive)
+{
+    const int r = shmi_lock(fd, F_OFD_SETLK, exclusive ? F_WRLCK : F_RDLCK,
+                            offset);
+
+    return r < 0 ? r : 0;
+}
+
+SHMC_API int
+shmi_lock_wait(int fd, uint64_t offset, bool exclusive, uint64_t deadline_ns)
+{
+    uint64_t nap_ns = 50000;
+    int r;
+
+    if (deadline_ns == SHMI_FOREVER) {
+        do r = shmi_lock(fd, F_OFD_SETLKW, exclusive ? F_WRLCK : F_RDLCK,
+                         offset);
+        while (r == -EINTR);
+        return r < 0 ? r : 0;
+    }
+    while ((r = shmi_lock_try(fd, offset, exclusive)) == -EAGAIN) {
+        const uint64_t now = shmi_now_ns();
+        if (now >= deadline_ns) return -ETIMEDOUT;
+        const uint64_t left = deadline_ns - now;
+        shmi_sleep_until(now + (nap_ns < left ? nap_ns : left));
+        if (nap_ns < 1000000) nap_ns *= 2;
+    }
+    return r;
+}
+
+SHMC_API int
+shmi_lock_release(int fd, uint64_t offset)
+{
+    const int r = shmi_lock(fd, F_OFD_SETLK, F_UNLCK, offset);
+
+    return r < 0 ? r : 0;
+}
+
+SHMC_API int
+shmi_lock_probe(int fd, uint64_t offset)
+{
+    return shmi_lock(fd, F_OFD_GETLK, F_WRLCK, offset);
+}
+
+/* >>process */
+
+SHMC_API int32_t
+shmi_process_id(void)
+{
+    return (int32_t)getpid();
+}
+
+SHMC_API int32_t
+shmi_thread_id(void)
+{
+    return (int32_t)syscall(SYS_gettid);
+}
+
+/* Read a small file as text; returns its length.                          */
+static int
+shmi_text_read(const char *path, char *out, size_t bytes)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0) return -errno;
+    const int n = shmi_os_result(read(fd, out, bytes - 1));
+    (void)close(fd);
+    out[n > 0 ? n : 0] = '\0';
+    return n;
+}
+
+SHMC_API uint64_t
+shmi_process_start(int32_t pid)
+{
+    char path[32], text[1024];
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    if (pid <= 0 || shmi_text_read(path, text, sizeof text) <= 0) return 0;
+    /* "pid (name) state ...": the name may hold anything, ')' included.
+     * The start is field 22, and the name is field 2.                     */
+    const char *at = strrchr(text, ')');
+    for (int field = 2; at != NULL && field < 22; field++)
+        at = strchr(at + 1, ' ');
+    return at != NULL ? strtoull(at, NULL, 10) : 0;
+}
+
+SHMC_API int
+shmi_process_name(char *out, size_t bytes)
+{
+    char text[64];
+
+    if (bytes == 0) return -EINVAL;
+    out[0] = '\0';
+    const int n = shmi_text_read("/proc/self/comm", text, sizeof text);
+    if (n < 0) return n;
+    text[strcspn(text, "\n")] = '\0';
+    snprintf(out, bytes, "%s", text);
+    return 0;
+}
+
+SHMC_API int
+shmi_on_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+    return -pthread_atfork(prepare, parent, child);
+}
+
+SHMC_API const char *
+shmi_env(const char *name)
+{
+    return secure_getenv(name);
+}
+
+SHMC_API const char *
+shmi_os_error(int negative_errno, char *buf, size_t bytes)
+{
+    const int e = negative_errno < 0 ? -negative_errno : negative_errno;
+    const char *name = NULL, *text = NULL;
+
+    if (bytes == 0) return "";
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 32)
+    name = strerrorname_np(e);
+    text = strerrordesc_np(e);
+#endif
+    if (name == NULL || text == NULL) snprintf(buf, bytes, "error %d", e);
+    else snprintf(buf, bytes, "%s (%s)", text, name);
+    return buf;
+}
+
+/* The word is 0 unlocked, 1 locked, 2 locked and somebody may sleep.      */
+SHMC_API void
+shmi_mutex_lock(shmi_mutex *m)
+{
+    uint32_t was = 0;
+
+    /* A0 <- R0: what the last holder did happens before what we do.       */
+    if (shmi_cas_32(&m->word, &was, 1)) return;
+    while (shmi_swap_32(&m->word, 2) != 0)
+        (void)shmi_wait_32(&m->word, 2, SHMI_FOREVER);
+}
+
+SHMC_API void
+shmi_mutex_unlock(shmi_mutex *m)
+{
+    /* R0 -> A0                                                            */
+    if (shmi_swap_32(&m->word, 0) == 2) shmi_wake_32(&m->word, 1);
+}
+
+SHMC_API void *
+shmi_alloc(size_t bytes)
+{
+    return calloc(1, bytes);
+}
+
+SHMC_API void
+shmi_free(void *p)
+{
+    free(p);
+}
+
+#endif /* SHMCOMM_IMPLEMENTATION */
