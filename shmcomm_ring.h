@@ -225,7 +225,7 @@ SHMC_API void shmi_ring_publish(shmi_ring_head_shm *shm,
                                 const shmi_ring_head_shm *head);
 
 /* Load each field once, check G2, G3 and that it is such a ring, copy it out.
- * `what` is the noun for texts ("SPSC queue").  What lies beyond the first
+ * `what` is the noun for texts ("fixed-slot queue").  What lies beyond the first
  * line and the slots is for the ring's own code to check.
  * Errors  SHMC_EINVAL not 128-byte aligned; SHMC_ETYPE; SHMC_EBYTEORDER;
  *         SHMC_EVERSION; SHMC_ECORRUPT.                                   */
@@ -764,7 +764,7 @@ shmi_spsc_plan(shmi_lane_plan *p, const shmc_spsc_desc *desc)
     static const shmc_spsc_desc none;
     const shmc_spsc_desc *d = desc ? desc : &none;
     memset(p, 0, sizeof *p);
-    p->what = "SPSC queue";
+    p->what = "fixed-slot queue";
     p->count_field = "slot_count";
     p->type_name = d->type_name;
     p->magic = SHMI_SPSC_MAGIC;
