@@ -354,7 +354,7 @@ shmi_mpmc_popped(shmc_mpmc *q)
 SHMC_INLINE int
 shmc_mpmc_push(shmc_mpmc *q, const void *msg, uint32_t bytes)
 {
-    uint64_t pos;
+    uint64_t pos = 0;
     if (SHMI_UNLIKELY(q->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
     if (SHMI_UNLIKELY(q->push_gate != shmi_gate(SHMC_PRODUCER, bytes)))
         return shmi_mpmc_refuse(q, SHMC_PRODUCER);
@@ -380,7 +380,7 @@ shmc_mpmc_push(shmc_mpmc *q, const void *msg, uint32_t bytes)
 SHMC_INLINE int
 shmc_mpmc_pop(shmc_mpmc *q, void *msg, uint32_t bytes)
 {
-    uint64_t pos;
+    uint64_t pos = 0;
     if (SHMI_UNLIKELY(q->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
     if (SHMI_UNLIKELY(q->pop_gate != shmi_gate(SHMC_CONSUMER, bytes)))
         return shmi_mpmc_refuse(q, SHMC_CONSUMER);
@@ -402,7 +402,7 @@ SHMC_INLINE int
 shmc_mpmc_push_n(shmc_mpmc *q, const void *msgs, uint32_t bytes, uint32_t count)
 {
     const uint8_t *from = (const uint8_t *)msgs;
-    uint64_t pos;
+    uint64_t pos = 0;
     if (SHMI_UNLIKELY(q->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
     if (SHMI_UNLIKELY(q->push_gate != shmi_gate(SHMC_PRODUCER, bytes)))
         return shmi_mpmc_refuse(q, SHMC_PRODUCER);
@@ -428,7 +428,7 @@ SHMC_INLINE int
 shmc_mpmc_pop_n(shmc_mpmc *q, void *msgs, uint32_t bytes, uint32_t count)
 {
     uint8_t *to = (uint8_t *)msgs;
-    uint64_t pos;
+    uint64_t pos = 0;
     if (SHMI_UNLIKELY(q->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
     if (SHMI_UNLIKELY(q->pop_gate != shmi_gate(SHMC_CONSUMER, bytes)))
         return shmi_mpmc_refuse(q, SHMC_CONSUMER);
@@ -451,11 +451,12 @@ shmc_mpmc_pop_n(shmc_mpmc *q, void *msgs, uint32_t bytes, uint32_t count)
 
 /* Lend one slot to write a message into, 8-byte aligned, slot_bytes long.
  * End it with commit or abort; until then this handle cannot push, and no
- * consumer gets past the slot: be quick.
+ * consumer gets past the slot: be quick.  *slot is NULL where it fails.
  * Crash   as shmc_mpmc_push: lost, a tomb.  Errors likewise.              */
 SHMC_INLINE int
 shmc_mpmc_loan(shmc_mpmc *q, void **slot)
 {
+    *slot = NULL;
     if (SHMI_UNLIKELY(q->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
     if (SHMI_UNLIKELY(!q->push_gate)) return shmi_mpmc_refuse(q, SHMC_PRODUCER);
     const uint64_t stride = shmi_mpmc_stride(q->slot_bytes);
@@ -498,6 +499,7 @@ shmc_mpmc_abort(shmc_mpmc *q) { return shmi_mpmc_loan_end(q, SHMI_MPMC_TOMB); }
 SHMC_INLINE int
 shmc_mpmc_borrow(shmc_mpmc *q, const void **msg)
 {
+    *msg = NULL;
     if (SHMI_UNLIKELY(q->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
     if (SHMI_UNLIKELY(!q->pop_gate)) return shmi_mpmc_refuse(q, SHMC_CONSUMER);
     const uint64_t stride = shmi_mpmc_stride(q->slot_bytes);
@@ -729,7 +731,7 @@ static int
 shmi_mpmc_settle(void *ctx, uint32_t i)
 {
     shmc_mpmc *q = (shmc_mpmc *)ctx;
-    uint64_t pos;
+    uint64_t pos = 0;
     uint32_t at = 0;
     /* The owner was found dead: the kernel saw its lock go after its last
      * store, so that this word, and head below, are its last.              */
