@@ -45,11 +45,8 @@
 #if defined(__SANITIZE_THREAD__)
 #define SHMI_TSAN 1
 #elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define SHMI_TSAN 1
-#endif
-#endif
-#ifndef SHMI_TSAN
+#define SHMI_TSAN __has_feature(thread_sanitizer)
+#else
 #define SHMI_TSAN 0
 #endif
 
@@ -90,63 +87,45 @@ SHMC_STATIC_ASSERT(sizeof(void *) == 8 && sizeof(long) == 8,
                    "shmcomm needs a 64-bit Linux");
 
 enum { SHMI_TIMEOUT = 1 };          /* shmi_wait_32: the deadline came      */
-
-/* What shmi_map and shmi_map_advise do besides.                           */
 enum { SHMI_MAP_PREFAULT = 1, SHMI_MAP_LOCK = 2, SHMI_MAP_HUGE = 4 };
 
 /* What the functions on files, locks and processes return when they fail. */
 enum {
-    SHMI_OS_EPERM = -EPERM,
-    SHMI_OS_ENOENT = -ENOENT,
-    SHMI_OS_EINTR = -EINTR,
-    SHMI_OS_EBADF = -EBADF,
-    SHMI_OS_EAGAIN = -EAGAIN,
-    SHMI_OS_ENOMEM = -ENOMEM,
-    SHMI_OS_EACCES = -EACCES,
-    SHMI_OS_EEXIST = -EEXIST,
-    SHMI_OS_EXDEV = -EXDEV,
-    SHMI_OS_ENOTDIR = -ENOTDIR,
-    SHMI_OS_EISDIR = -EISDIR,
-    SHMI_OS_EINVAL = -EINVAL,
-    SHMI_OS_ENFILE = -ENFILE,
-    SHMI_OS_EMFILE = -EMFILE,
-    SHMI_OS_EFBIG = -EFBIG,
-    SHMI_OS_ENOSPC = -ENOSPC,
-    SHMI_OS_EROFS = -EROFS,
-    SHMI_OS_ENAMETOOLONG = -ENAMETOOLONG,
-    SHMI_OS_ENOSYS = -ENOSYS,
-    SHMI_OS_ELOOP = -ELOOP,
-    SHMI_OS_EOPNOTSUPP = -EOPNOTSUPP,
-    SHMI_OS_ETIMEDOUT = -ETIMEDOUT,
+    SHMI_OS_EPERM = -EPERM,               SHMI_OS_ENOENT = -ENOENT,
+    SHMI_OS_EINTR = -EINTR,               SHMI_OS_EBADF = -EBADF,
+    SHMI_OS_EAGAIN = -EAGAIN,             SHMI_OS_ENOMEM = -ENOMEM,
+    SHMI_OS_EACCES = -EACCES,             SHMI_OS_EEXIST = -EEXIST,
+    SHMI_OS_EXDEV = -EXDEV,               SHMI_OS_ENOTDIR = -ENOTDIR,
+    SHMI_OS_EISDIR = -EISDIR,             SHMI_OS_EINVAL = -EINVAL,
+    SHMI_OS_ENFILE = -ENFILE,             SHMI_OS_EMFILE = -EMFILE,
+    SHMI_OS_EFBIG = -EFBIG,               SHMI_OS_ENOSPC = -ENOSPC,
+    SHMI_OS_EROFS = -EROFS,               SHMI_OS_ENAMETOOLONG = -ENAMETOOLONG,
+    SHMI_OS_ENOSYS = -ENOSYS,             SHMI_OS_ELOOP = -ELOOP,
+    SHMI_OS_EOPNOTSUPP = -EOPNOTSUPP,     SHMI_OS_ETIMEDOUT = -ETIMEDOUT,
     SHMI_OS_EDQUOT = -EDQUOT
 };
 
 /* ---- choice of the back end -------------------------------------------- */
 
-#if defined(SHMC_BACKEND_H)
-#define SHMI_BACKEND_CUSTOM 1
-#elif SHMC_USE_BUILTIN_ATOMICS || SHMI_TSAN || !defined(__has_include)
-#define SHMI_BACKEND_BUILTIN 1
-#elif __has_include(<ck_pr.h>) && __has_include(<ck_backoff.h>)
-#define SHMI_BACKEND_CK 1
-#else
-#define SHMI_BACKEND_BUILTIN 1
+#if defined(__has_include)
+#if __has_include(<ck_pr.h>) && __has_include(<ck_backoff.h>)
+#define SHMI_HAS_CK 1
+#endif
 #endif
 
-#if defined(SHMI_BACKEND_CUSTOM)
+#if defined(SHMC_BACKEND_H)
+#define SHMI_BACKEND_CUSTOM 1
 #include SHMC_BACKEND_H
 #ifndef SHMI_BACKEND_NAME
 #define SHMI_BACKEND_NAME "custom"
 #endif
-#elif defined(SHMI_BACKEND_CK)
+#elif defined(SHMI_HAS_CK) && !SHMC_USE_BUILTIN_ATOMICS && !SHMI_TSAN
+#define SHMI_BACKEND_CK 1
+#define SHMI_BACKEND_NAME "ck"
 #include <ck_backoff.h>
 #include <ck_pr.h>
-#define SHMI_BACKEND_NAME "ck"
-#if defined(CK_MD_UMP)
-#error "this ConcurrencyKit is for one CPU; define SHMC_USE_BUILTIN_ATOMICS=1"
-#endif
-#if defined(__aarch64__) && !defined(CK_MD_RMO)
-#error "ck_md.h is for another CPU; define SHMC_USE_BUILTIN_ATOMICS=1"
+#if defined(CK_MD_UMP) || (defined(__aarch64__) && !defined(CK_MD_RMO))
+#error "ck_md.h is for other CPUs than these; define SHMC_USE_BUILTIN_ATOMICS=1"
 #endif
 #else
 #define SHMI_BACKEND_NAME "builtin"
@@ -158,10 +137,8 @@ extern "C" {
 
 /* ---- API: time, wait and wake ------------------------------------------ */
 
-/* Read CLOCK_MONOTONIC.  Cost  no syscall where the vDSO has it.          */
+/* Read CLOCK_MONOTONIC (no syscall where the vDSO has it), CLOCK_REALTIME. */
 SHMC_API uint64_t shmi_now_ns(void);
-
-/* Read CLOCK_REALTIME, for people's eyes.                                 */
 SHMC_API uint64_t shmi_realtime_ns(void);
 
 /* Turn a timeout into a deadline on shmi_now_ns: negative is SHMI_FOREVER,
@@ -182,11 +159,9 @@ SHMC_API int shmi_wait_32(uint32_t *word, uint32_t expected,
  * Cost  one syscall, also when nobody sleeps.                             */
 SHMC_API void shmi_wake_32(uint32_t *word, int count);
 
-/* Let another thread run on this CPU, if one is ready.  Cost one syscall. */
-SHMC_API void shmi_yield(void);
+SHMC_API void shmi_yield(void);     /* let another ready thread run here    */
 
-/* Sleep to the deadline; signals do not shorten it.                       */
-SHMC_API void shmi_sleep_until(uint64_t deadline_ns);
+SHMC_API void shmi_sleep_until(uint64_t deadline_ns);  /* signals or not    */
 
 /* Let other processes' shmi_membarrier reach the threads of this one.
  * Inherited by fork, lost by exec.  Errors  -ENOSYS, -EINVAL, -EPERM.     */
@@ -200,7 +175,7 @@ SHMC_API int shmi_membarrier_register(void);
  *         the answers.  Errors  -ENOSYS, -EPERM (a seccomp filter).       */
 SHMC_API int shmi_membarrier(void);
 
-/* Tell whether the kernel has both of the above and lets us call them.    */
+/* Tell whether the kernel has both of these and lets us call them.        */
 SHMC_API bool shmi_membarrier_supported(void);
 
 /* ---- API: files -------------------------------------------------------- */
@@ -278,11 +253,10 @@ SHMC_API int shmi_map_advise(void *p, uint64_t bytes, bool read_only,
                              uint32_t flags);
 
 SHMC_API int shmi_unmap(void *p, uint64_t bytes);
+SHMC_API uint64_t shmi_page_bytes(void);
 
 /* Map zeroed memory that forked children share.  Owner  shmi_unmap.       */
 SHMC_API int shmi_memory_map(uint64_t bytes, void **out);
-
-SHMC_API uint64_t shmi_page_bytes(void);
 
 /* ---- API: locks on one byte of a file ---------------------------------- */
 
@@ -367,9 +341,8 @@ SHMC_INLINE void shmi_fence_compiler(void) { __asm__ volatile("" ::: "memory"); 
 
 #if defined(SHMI_BACKEND_CK)
 
-/* On x86-64 the two fences below are for the compiler only: loads are not
- * moved after loads or stores, nor stores before either.  Elsewhere they
- * are instructions (dmb ish on arm64).                                    */
+/* On x86-64 these two are for the compiler only: the CPU moves no load after
+ * a load or store, and no store before either.  On arm64 they are dmb ish. */
 SHMC_INLINE void shmi_fence_acq(void) { ck_pr_fence_acquire(); }
 SHMC_INLINE void shmi_fence_rel(void) { ck_pr_fence_release(); }
 
@@ -385,154 +358,78 @@ shmi_fence_sc(void)
 #endif
 }
 
-/* ck_pr's loads and stores are relaxed, and its read-modify-writes too, on
- * CPUs where that differs, so a fence stands on the side that needs one.  */
-#define SHMI_ATOMICS(N)                                                       \
-    SHMC_INLINE uint##N##_t                                                   \
-    shmi_load_rlx_##N(const uint##N##_t *p) { return ck_pr_load_##N(p); }     \
-                                                                              \
-    SHMC_INLINE void                                                          \
-    shmi_store_rlx_##N(uint##N##_t *p, uint##N##_t v)                         \
-    {                                                                         \
-        ck_pr_store_##N(p, v);                                                \
-    }                                                                         \
-                                                                              \
-    SHMC_INLINE uint##N##_t                                                   \
-    shmi_load_acq_##N(const uint##N##_t *p)                                   \
-    {                                                                         \
-        const uint##N##_t v = ck_pr_load_##N(p);                              \
-        ck_pr_fence_acquire();                                                \
-        return v;                                                             \
-    }                                                                         \
-                                                                              \
-    SHMC_INLINE void                                                          \
-    shmi_store_rel_##N(uint##N##_t *p, uint##N##_t v)                         \
-    {                                                                         \
-        ck_pr_fence_release();                                                \
-        ck_pr_store_##N(p, v);                                                \
-    }                                                                         \
-                                                                              \
-    SHMC_INLINE bool                                                          \
-    shmi_cas_##N(uint##N##_t *p, uint##N##_t *expected, uint##N##_t desired)  \
-    {                                                                         \
-        ck_pr_fence_release();                                                \
-        const bool done = ck_pr_cas_##N##_value(p, *expected, desired,        \
-                                                expected);                    \
-        ck_pr_fence_acquire();                                                \
-        return done;                                                          \
-    }                                                                         \
-                                                                              \
-    SHMC_INLINE uint##N##_t                                                   \
-    shmi_faa_##N(uint##N##_t *p, uint##N##_t d)                               \
-    {                                                                         \
-        ck_pr_fence_release();                                                \
-        const uint##N##_t was = ck_pr_faa_##N(p, d);                          \
-        ck_pr_fence_acquire();                                                \
-        return was;                                                           \
-    }                                                                         \
-                                                                              \
-    SHMC_INLINE uint##N##_t                                                   \
-    shmi_swap_##N(uint##N##_t *p, uint##N##_t v)                              \
-    {                                                                         \
-        ck_pr_fence_release();                                                \
-        const uint##N##_t was = ck_pr_fas_##N(p, v);                          \
-        ck_pr_fence_acquire();                                                \
-        return was;                                                           \
-    }
+/* Relaxed all, where the CPU knows a difference: a fence stands before what
+ * releases and after what acquires.                                       */
+#define SHMI_BEFORE()              ck_pr_fence_release()
+#define SHMI_AFTER()               ck_pr_fence_acquire()
+#define SHMI_LOAD(N, p, order)     ck_pr_load_##N(p)
+#define SHMI_STORE(N, p, v, order) ck_pr_store_##N(p, v)
+#define SHMI_CAS(N, p, e, v)       ck_pr_cas_##N##_value(p, *(e), v, e)
+#define SHMI_FAA(N, p, d)          ck_pr_faa_##N(p, d)
+#define SHMI_SWAP(N, p, v)         ck_pr_fas_##N(p, v)
 
 #else /* the compiler's __atomic */
 
 #if SHMI_TSAN
-/* ThreadSanitizer does not see what a fence orders.  Each fence here is
- * also a read-modify-write of one word of the process, so that a release
- * fence happens before each later acquire fence.  This is more order than
- * there is: the sanitizer then reports nothing false, and may miss what
- * only the model tests show.                                              */
+/* ThreadSanitizer does not see what a fence orders.  Here each is also a
+ * read-modify-write of one word of the process, so that a release fence
+ * happens before every later acquire fence.  That is more order than there
+ * is: nothing false is reported, and what it hides the model tests show.  */
 extern uint32_t shmi_tsan_fence_word;
-#define SHMI_FENCE_EDGE(order)                                                \
-    (void)__atomic_fetch_add(&shmi_tsan_fence_word, 0u, order)
-#if defined(__GNUC__) && !defined(__clang__)
+#define SHMI_FENCE(order)                                                     \
+    __atomic_thread_fence(__ATOMIC_##order);                                  \
+    (void)__atomic_fetch_add(&shmi_tsan_fence_word, 0u, __ATOMIC_##order)
+#if !defined(__clang__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wtsan"
 #endif
 #else
-#define SHMI_FENCE_EDGE(order) ((void)0)
+#define SHMI_FENCE(order) __atomic_thread_fence(__ATOMIC_##order)
 #endif
 
-SHMC_INLINE void
-shmi_fence_acq(void)
-{
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    SHMI_FENCE_EDGE(__ATOMIC_ACQUIRE);
-}
+SHMC_INLINE void shmi_fence_acq(void) { SHMI_FENCE(ACQUIRE); }
+SHMC_INLINE void shmi_fence_rel(void) { SHMI_FENCE(RELEASE); }
+SHMC_INLINE void shmi_fence_sc(void) { SHMI_FENCE(SEQ_CST); }
 
-SHMC_INLINE void
-shmi_fence_rel(void)
-{
-    SHMI_FENCE_EDGE(__ATOMIC_RELEASE);
-    __atomic_thread_fence(__ATOMIC_RELEASE);
-}
-
-SHMC_INLINE void
-shmi_fence_sc(void)
-{
-    SHMI_FENCE_EDGE(__ATOMIC_ACQ_REL);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-}
-
-#if SHMI_TSAN && defined(__GNUC__) && !defined(__clang__)
+#if SHMI_TSAN && !defined(__clang__)
 #pragma GCC diagnostic pop
 #endif
 
-#define SHMI_ATOMICS(N)                                                       \
-    SHMC_INLINE uint##N##_t                                                   \
-    shmi_load_rlx_##N(const uint##N##_t *p)                                   \
-    {                                                                         \
-        return __atomic_load_n(p, __ATOMIC_RELAXED);                          \
-    }                                                                         \
-                                                                              \
-    SHMC_INLINE void                                                          \
-    shmi_store_rlx_##N(uint##N##_t *p, uint##N##_t v)                         \
-    {                                                                         \
-        __atomic_store_n(p, v, __ATOMIC_RELAXED);                             \
-    }                                                                         \
-                                                                              \
-    SHMC_INLINE uint##N##_t                                                   \
-    shmi_load_acq_##N(const uint##N##_t *p)                                   \
-    {                                                                         \
-        return __atomic_load_n(p, __ATOMIC_ACQUIRE);                          \
-    }                                                                         \
-                                                                              \
-    SHMC_INLINE void                                                          \
-    shmi_store_rel_##N(uint##N##_t *p, uint##N##_t v)                         \
-    {                                                                         \
-        __atomic_store_n(p, v, __ATOMIC_RELEASE);                             \
-    }                                                                         \
-                                                                              \
-    SHMC_INLINE bool                                                          \
-    shmi_cas_##N(uint##N##_t *p, uint##N##_t *expected, uint##N##_t desired)  \
-    {                                                                         \
-        return __atomic_compare_exchange_n(p, expected, desired, false,       \
-                                           __ATOMIC_ACQ_REL,                  \
-                                           __ATOMIC_ACQUIRE);                 \
-    }                                                                         \
-                                                                              \
-    SHMC_INLINE uint##N##_t                                                   \
-    shmi_faa_##N(uint##N##_t *p, uint##N##_t d)                               \
-    {                                                                         \
-        return __atomic_fetch_add(p, d, __ATOMIC_ACQ_REL);                    \
-    }                                                                         \
-                                                                              \
-    SHMC_INLINE uint##N##_t                                                   \
-    shmi_swap_##N(uint##N##_t *p, uint##N##_t v)                              \
-    {                                                                         \
-        return __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL);                   \
-    }
+#define SHMI_BEFORE()              ((void)0)
+#define SHMI_AFTER()               ((void)0)
+#define SHMI_LOAD(N, p, order)     __atomic_load_n(p, __ATOMIC_##order)
+#define SHMI_STORE(N, p, v, order) __atomic_store_n(p, v, __ATOMIC_##order)
+#define SHMI_CAS(N, p, e, v)                                                  \
+    __atomic_compare_exchange_n(p, e, v, false, __ATOMIC_ACQ_REL,             \
+                                __ATOMIC_ACQUIRE)
+#define SHMI_FAA(N, p, d)          __atomic_fetch_add(p, d, __ATOMIC_ACQ_REL)
+#define SHMI_SWAP(N, p, v)         __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL)
 
 #endif /* back end */
 
-SHMI_ATOMICS(32)
-SHMI_ATOMICS(64)
+#define SHMI_ATOMICS(N, T)                                                    \
+    SHMC_INLINE T shmi_load_rlx_##N(const T *p)                               \
+    { return SHMI_LOAD(N, p, RELAXED); }                                      \
+    SHMC_INLINE T shmi_load_acq_##N(const T *p)                               \
+    { const T v = SHMI_LOAD(N, p, ACQUIRE); SHMI_AFTER(); return v; }         \
+    SHMC_INLINE void shmi_store_rlx_##N(T *p, T v)                            \
+    { SHMI_STORE(N, p, v, RELAXED); }                                         \
+    SHMC_INLINE void shmi_store_rel_##N(T *p, T v)                            \
+    { SHMI_BEFORE(); SHMI_STORE(N, p, v, RELEASE); }                          \
+    SHMC_INLINE bool shmi_cas_##N(T *p, T *expected, T desired)               \
+    {                                                                         \
+        SHMI_BEFORE();                                                        \
+        const bool done = SHMI_CAS(N, p, expected, desired);                  \
+        SHMI_AFTER();                                                         \
+        return done;                                                          \
+    }                                                                         \
+    SHMC_INLINE T shmi_faa_##N(T *p, T d)                                     \
+    { SHMI_BEFORE(); const T was = SHMI_FAA(N, p, d); SHMI_AFTER(); return was; } \
+    SHMC_INLINE T shmi_swap_##N(T *p, T v)                                    \
+    { SHMI_BEFORE(); const T was = SHMI_SWAP(N, p, v); SHMI_AFTER(); return was; }
+
+SHMI_ATOMICS(32, uint32_t)
+SHMI_ATOMICS(64, uint64_t)
 #undef SHMI_ATOMICS
 
 /* ---- inline: copies, prefetch, pause ----------------------------------- */
@@ -547,65 +444,46 @@ SHMI_ATOMICS(64)
 
 typedef uint64_t __attribute__((may_alias)) shmi_word_64;
 
+/* The shared side decides where words are whole, the same for both ways.  */
 SHMC_INLINE void
-shmi_copy_in(void *shared_dst, const void *src, size_t bytes)
-{
-    unsigned char *d = (unsigned char *)shared_dst;
-    const unsigned char *s = (const unsigned char *)src;
-
-    while (bytes > 0) {
-        size_t step = 1;
-        if (bytes >= 8 && (uintptr_t)d % 8 == 0) {
-            uint64_t v;
-            memcpy(&v, s, step = 8);
-            __atomic_store_n((shmi_word_64 *)(void *)d, v, __ATOMIC_RELAXED);
-        } else {
-            __atomic_store_n(d, *s, __ATOMIC_RELAXED);
-        }
-        d += step;
-        s += step;
-        bytes -= step;
-    }
-}
-
-SHMC_INLINE void
-shmi_copy_out(void *dst, const void *shared_src, size_t bytes)
+shmi_copy_words(void *dst, const void *src, size_t bytes, bool in)
 {
     unsigned char *d = (unsigned char *)dst;
-    const unsigned char *s = (const unsigned char *)shared_src;
+    const unsigned char *s = (const unsigned char *)src;
 
-    while (bytes > 0) {
-        size_t step = 1;
-        if (bytes >= 8 && (uintptr_t)s % 8 == 0) {
-            const uint64_t v = __atomic_load_n(
-                (const shmi_word_64 *)(const void *)s, __ATOMIC_RELAXED);
-            memcpy(d, &v, step = 8);
+    for (size_t step; bytes > 0; d += step, s += step, bytes -= step) {
+        shmi_word_64 v, *const word = (shmi_word_64 *)(uintptr_t)(in ? d : s);
+        step = bytes >= 8 && (uintptr_t)word % 8 == 0 ? 8 : 1;
+        if (step == 1) {
+            if (in) __atomic_store_n(d, *s, __ATOMIC_RELAXED);
+            else *d = __atomic_load_n(s, __ATOMIC_RELAXED);
+        } else if (in) {
+            memcpy(&v, s, 8);
+            __atomic_store_n(word, v, __ATOMIC_RELAXED);
         } else {
-            *d = __atomic_load_n(s, __ATOMIC_RELAXED);
+            v = __atomic_load_n(word, __ATOMIC_RELAXED);
+            memcpy(d, &v, 8);
         }
-        d += step;
-        s += step;
-        bytes -= step;
     }
 }
-
+#define SHMI_COPY shmi_copy_words
 #else
+#define SHMI_COPY(dst, src, bytes, in) (void)memcpy(dst, src, bytes)
+#endif
 
 SHMC_INLINE void
 shmi_copy_in(void *shared_dst, const void *src, size_t bytes)
 {
-    memcpy(shared_dst, src, bytes);
+    SHMI_COPY(shared_dst, src, bytes, true);
     shmi_fence_compiler();
 }
 
 SHMC_INLINE void
 shmi_copy_out(void *dst, const void *shared_src, size_t bytes)
 {
-    memcpy(dst, shared_src, bytes);
+    SHMI_COPY(dst, shared_src, bytes, false);
     shmi_fence_compiler();
 }
-
-#endif
 
 /* Ask for the line of p early, to read or to write it.  Never faults.     */
 SHMC_INLINE void shmi_prefetch_r(const void *p) { __builtin_prefetch(p, 0, 3); }
@@ -647,10 +525,8 @@ shmi_backoff_spin(shmi_backoff *b)
     shmi_relax();
 #if defined(SHMI_BACKEND_CK)
     ck_backoff_eb(&b->n);
-#elif defined(SHMI_BACKEND_BUILTIN)
-    for (uint32_t i = 0; i < b->n; i++) shmi_fence_compiler();
-    b->n *= 2;
 #else
+    for (uint32_t i = 0; i < b->n; i++) shmi_fence_compiler();
     b->n *= 2;
 #endif
 }
@@ -691,12 +567,8 @@ shmi_backoff_spin(shmi_backoff *b)
 uint32_t shmi_tsan_fence_word;
 #endif
 
-/* What a system call returned, as 0 or more, or a negative errno.         */
-static int
-shmi_os_result(long r)
-{
-    return r < 0 ? -errno : (int)r;
-}
+/* What a system call returned: 0 or more, or a negative errno.            */
+static int shmi_os_result(long r) { return r < 0 ? -errno : (int)r; }
 
 /* >>time */
 
@@ -704,7 +576,6 @@ static uint64_t
 shmi_clock_ns(clockid_t clock)
 {
     struct timespec t;
-
     (void)clock_gettime(clock, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
@@ -713,17 +584,12 @@ static struct timespec
 shmi_timespec(uint64_t ns)
 {
     struct timespec t;
-
     t.tv_sec = (time_t)(ns / 1000000000u);
     t.tv_nsec = (long)(ns % 1000000000u);
     return t;
 }
 
-SHMC_API uint64_t
-shmi_realtime_ns(void)
-{
-    return shmi_clock_ns(CLOCK_REALTIME);
-}
+SHMC_API uint64_t shmi_realtime_ns(void) { return shmi_clock_ns(CLOCK_REALTIME); }
 
 SHMC_API uint64_t
 shmi_deadline(int64_t timeout_ns)
@@ -737,11 +603,7 @@ shmi_deadline(int64_t timeout_ns)
 
 #ifndef SHMC_BACKEND_WAITS
 
-SHMC_API uint64_t
-shmi_now_ns(void)
-{
-    return shmi_clock_ns(CLOCK_MONOTONIC);
-}
+SHMC_API uint64_t shmi_now_ns(void) { return shmi_clock_ns(CLOCK_MONOTONIC); }
 
 SHMC_API int
 shmi_wait_32(uint32_t *word, uint32_t expected, uint64_t deadline_ns)
@@ -761,33 +623,33 @@ shmi_wake_32(uint32_t *word, int count)
     (void)syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
 }
 
-SHMC_API void
-shmi_yield(void)
-{
-    (void)sched_yield();
-}
+SHMC_API void shmi_yield(void) { (void)sched_yield(); }
 
 SHMC_API void
 shmi_sleep_until(uint64_t deadline_ns)
 {
     const struct timespec t = shmi_timespec(deadline_ns);
-
     while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR) {
     }
+}
+
+static long
+shmi_membarrier_call(int command)
+{
+    const long r = syscall(SYS_membarrier, command, 0, 0);
+    return r < 0 ? -errno : r;
 }
 
 SHMC_API int
 shmi_membarrier_register(void)
 {
-    return shmi_os_result(syscall(
-        SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0));
+    return (int)shmi_membarrier_call(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
 }
 
 SHMC_API int
 shmi_membarrier(void)
 {
-    return shmi_os_result(syscall(SYS_membarrier,
-                                  MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0));
+    return (int)shmi_membarrier_call(MEMBARRIER_CMD_GLOBAL_EXPEDITED);
 }
 
 SHMC_API bool
@@ -795,8 +657,7 @@ shmi_membarrier_supported(void)
 {
     const long both = MEMBARRIER_CMD_GLOBAL_EXPEDITED |
                       MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED;
-    const long has = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
-
+    const long has = shmi_membarrier_call(MEMBARRIER_CMD_QUERY);
     return has >= 0 && (has & both) == both;
 }
 
@@ -817,13 +678,12 @@ shmi_file_unnamed(const char *dir, uint32_t mode, int64_t gid)
     const int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd < 0) return -errno;
     /* The group first: changing it may clear bits of the mode.            */
-    if ((gid >= 0 && fchown(fd, (uid_t)-1, (gid_t)gid) != 0) ||
-        fchmod(fd, (mode_t)mode) != 0) {
-        const int r = -errno;
-        (void)close(fd);
-        return r;
-    }
-    return fd;
+    if ((gid < 0 || fchown(fd, (uid_t)-1, (gid_t)gid) == 0) &&
+        fchmod(fd, (mode_t)mode) == 0)
+        return fd;
+    const int r = -errno;
+    (void)close(fd);
+    return r;
 }
 
 /* Find out early that `bytes` cannot be had, so that an absurd request does
@@ -836,16 +696,14 @@ shmi_reserve_check(int fd, uint64_t bytes)
     struct statvfs fs;
 
     if (bytes == 0) return -EINVAL;
-    if (bytes > INT64_MAX) return -EFBIG;
     if (fstat(fd, &st) != 0 || fstatvfs(fd, &fs) != 0 ||
         getrlimit(RLIMIT_FSIZE, &limit) != 0)
         return -errno;
-    if (limit.rlim_cur != RLIM_INFINITY && bytes > limit.rlim_cur)
-        return -EFBIG;
+    if (bytes > INT64_MAX || bytes > limit.rlim_cur) return -EFBIG;
     const uint64_t has = (uint64_t)st.st_blocks * 512;
     /* A file system without a limit says that it has 0 blocks.            */
     if (fs.f_blocks != 0 && bytes > has &&
-        (bytes - has) / fs.f_frsize > fs.f_bavail)
+        (bytes - has - 1) / fs.f_frsize >= fs.f_bavail)
         return -ENOSPC;
     return 0;
 }
@@ -853,16 +711,19 @@ shmi_reserve_check(int fd, uint64_t bytes)
 SHMC_API int
 shmi_file_reserve(int fd, uint64_t bytes)
 {
-    /* The kernel undoes a step that a signal interrupts.  Steps are short,
-     * so that a program with a fast timer gets on.                        */
-    const uint64_t step = UINT64_C(4) << 20;
+    uint64_t at = 0, step = UINT64_C(16) << 20;
     int r = shmi_reserve_check(fd, bytes);
 
-    for (uint64_t at = 0; r == 0 && at < bytes; ) {
+    while (r == 0 && at < bytes) {
         const uint64_t n = bytes - at < step ? bytes - at : step;
         r = -posix_fallocate(fd, (off_t)at, (off_t)n);
-        if (r == 0) at += n;
-        else if (r == -EINTR) r = 0;
+        if (r == 0) {
+            at += n;
+        } else if (r == -EINTR) {
+            /* A signal undid this step.  Shorter ones get past the next.  */
+            if (step > 65536) step /= 2;
+            r = 0;
+        }
     }
     return r;
 }
@@ -886,24 +747,21 @@ shmi_file_open(int dirfd, const char *name, bool read_only)
 {
     const int fd = openat(dirfd, name, (read_only ? O_RDONLY : O_RDWR) |
                           O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-    struct stat st;
-    int r = 0;
+    shmi_file_info info;
+    int r = fd < 0 ? -errno : shmi_file_info_get(fd, &info);
 
-    if (fd < 0) {
-        /* A folder; a socket, or a device that is not there.              */
-        r = -errno;
-        return r == -EISDIR || r == -ENXIO || r == -ENODEV ? -EINVAL : r;
-    }
-    if (fstat(fd, &st) != 0) r = -errno;
-    else if (!S_ISREG(st.st_mode)) r = -EINVAL;
+    if (r == 0 && !info.regular) r = -EINVAL;
+    /* A folder; a socket, or a device without a driver.                   */
+    if (r == -EISDIR || r == -ENXIO || r == -ENODEV) r = -EINVAL;
     if (r == 0) return fd;
-    (void)close(fd);
+    if (fd >= 0) (void)close(fd);
     return r;
 }
 
 static int
 shmi_info_fill(int r, const struct stat *st, shmi_file_info *out)
 {
+    memset(out, 0, sizeof *out);
     if (r != 0) return -errno;
     out->bytes = (uint64_t)st->st_size;
     out->allocated_bytes = (uint64_t)st->st_blocks * 512;
@@ -913,8 +771,7 @@ shmi_info_fill(int r, const struct stat *st, shmi_file_info *out)
     out->mode = (uint32_t)st->st_mode & 07777;
     out->uid = (uint32_t)st->st_uid;
     out->gid = (uint32_t)st->st_gid;
-    out->mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 +
-                    (int64_t)st->st_mtim.tv_nsec;
+    out->mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
     out->regular = S_ISREG(st->st_mode);
     return 0;
 }
@@ -923,7 +780,6 @@ SHMC_API int
 shmi_file_info_get(int fd, shmi_file_info *out)
 {
     struct stat st;
-
     return shmi_info_fill(fstat(fd, &st), &st, out);
 }
 
@@ -931,9 +787,8 @@ SHMC_API int
 shmi_name_info(int dirfd, const char *name, shmi_file_info *out)
 {
     struct stat st;
-
-    return shmi_info_fill(fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW), &st,
-                          out);
+    const int r = fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW);
+    return shmi_info_fill(r, &st, out);
 }
 
 SHMC_API int
@@ -942,11 +797,7 @@ shmi_file_unlink(int dirfd, const char *name)
     return shmi_os_result(unlinkat(dirfd, name, 0));
 }
 
-SHMC_API int
-shmi_close(int fd)
-{
-    return shmi_os_result(close(fd));
-}
+SHMC_API int shmi_close(int fd) { return shmi_os_result(close(fd)); }
 
 SHMC_API int
 shmi_dir_each(const char *dir, int (*fn)(void *user, const char *name),
@@ -972,54 +823,66 @@ shmi_dir_each(const char *dir, int (*fn)(void *user, const char *name),
 
 /* >>memory */
 
-/* Touch every page; for kernels before 5.14, which have no advice for it. */
-static void
-shmi_touch(const void *p, uint64_t bytes)
-{
-    const volatile unsigned char *at = (const volatile unsigned char *)p;
-    const uint64_t page = shmi_page_bytes();
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
 
-    for (uint64_t i = 0; i < bytes; i += page) (void)at[i];
+/* Touch every page: kernels before 5.14 have no advice that does.         */
+static void
+shmi_touch(const volatile unsigned char *p, uint64_t bytes)
+{
+    const uint64_t page = shmi_page_bytes();
+    for (uint64_t i = 0; i < bytes; i += page) (void)p[i];
 }
 
 SHMC_API int
 shmi_map_advise(void *p, uint64_t bytes, bool read_only, uint32_t flags)
 {
+    const int populate = read_only ? MADV_POPULATE_READ : MADV_POPULATE_WRITE;
+
     if ((flags & SHMI_MAP_HUGE) && madvise(p, bytes, MADV_HUGEPAGE) != 0)
         return -errno;
-    if (flags & SHMI_MAP_PREFAULT) {
-#ifdef MADV_POPULATE_WRITE
-        const int how = read_only ? MADV_POPULATE_READ : MADV_POPULATE_WRITE;
-        if (madvise(p, bytes, how) != 0) {
-            if (errno != EINVAL) return -errno;
-            shmi_touch(p, bytes);
-        }
-#else
-        (void)read_only;
-        shmi_touch(p, bytes);
-#endif
+    if ((flags & SHMI_MAP_PREFAULT) && madvise(p, bytes, populate) != 0) {
+        if (errno != EINVAL) return -errno;
+        shmi_touch((const volatile unsigned char *)p, bytes);
     }
     if ((flags & SHMI_MAP_LOCK) && mlock(p, bytes) != 0) return -errno;
     return 0;
 }
 
+static int
+shmi_map_any(int fd, uint64_t bytes, int prot, int how, void **out)
+{
+    void *p = mmap(NULL, bytes, prot, how, fd, 0);
+    *out = p == MAP_FAILED ? NULL : p;
+    return p == MAP_FAILED ? -errno : 0;
+}
+
 SHMC_API int
 shmi_map(int fd, uint64_t bytes, bool read_only, uint32_t flags, void **out)
 {
-    const int prot = read_only ? PROT_READ : PROT_READ | PROT_WRITE;
-    struct stat st;
-    void *p;
-    int r;
+    shmi_file_info info;
+    int r = shmi_file_info_get(fd, &info);
 
     *out = NULL;
-    if (fstat(fd, &st) != 0) return -errno;
-    if (bytes == 0 || bytes > (uint64_t)st.st_size) return -EINVAL;
-    p = mmap(NULL, bytes, prot, MAP_SHARED, fd, 0);
-    if (p == MAP_FAILED) return -errno;
-    r = shmi_map_advise(p, bytes, read_only, flags);
-    if (r == 0) *out = p;
-    else (void)munmap(p, bytes);
+    if (r == 0 && bytes > info.bytes) r = -EINVAL;
+    if (r == 0) r = shmi_map_any(fd, bytes, read_only ? PROT_READ :
+                                 PROT_READ | PROT_WRITE, MAP_SHARED, out);
+    if (r != 0) return r;
+    r = shmi_map_advise(*out, bytes, read_only, flags);
+    if (r != 0) {
+        (void)munmap(*out, bytes);
+        *out = NULL;
+    }
     return r;
+}
+
+SHMC_API int
+shmi_memory_map(uint64_t bytes, void **out)
+{
+    return shmi_map_any(-1, bytes, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, out);
 }
 
 SHMC_API int
@@ -1028,69 +891,51 @@ shmi_unmap(void *p, uint64_t bytes)
     return shmi_os_result(munmap(p, bytes));
 }
 
-SHMC_API int
-shmi_memory_map(uint64_t bytes, void **out)
-{
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-    *out = NULL;
-    if (p == MAP_FAILED) return -errno;
-    *out = p;
-    return 0;
-}
-
-SHMC_API uint64_t
-shmi_page_bytes(void)
-{
-    return (uint64_t)sysconf(_SC_PAGESIZE);
-}
+SHMC_API uint64_t shmi_page_bytes(void) { return (uint64_t)sysconf(_SC_PAGESIZE); }
 
 /* >>locks */
 
+/* Returns 0 or a negative errno; *kind becomes what a query found.        */
 static int
-shmi_lock(int fd, int command, short kind, uint64_t offset)
+shmi_lock(int fd, int command, short *kind, uint64_t offset)
 {
     struct flock lock;
 
     if (offset >= INT64_MAX) return -EINVAL;
     memset(&lock, 0, sizeof lock);  /* l_pid has to be 0                    */
-    lock.l_type = kind;
+    lock.l_type = *kind;
     lock.l_whence = SEEK_SET;
     lock.l_start = (off_t)offset;
     lock.l_len = 1;
-    if (fcntl(fd, command, &lock) != 0)
-        return errno == EACCES ? -EAGAIN : -errno;
-    return lock.l_type != F_UNLCK;
+    const int r = shmi_os_result(fcntl(fd, command, &lock));
+    *kind = lock.l_type;
+    return r == -EACCES ? -EAGAIN : r;
 }
 
 SHMC_API int
 shmi_lock_try(int fd, uint64_t offset, bool exclusive)
 {
-    const int r = shmi_lock(fd, F_OFD_SETLK, exclusive ? F_WRLCK : F_RDLCK,
-                            offset);
-
-    return r < 0 ? r : 0;
+    short kind = exclusive ? F_WRLCK : F_RDLCK;
+    return shmi_lock(fd, F_OFD_SETLK, &kind, offset);
 }
 
 SHMC_API int
 shmi_lock_wait(int fd, uint64_t offset, bool exclusive, uint64_t deadline_ns)
 {
+    short kind = exclusive ? F_WRLCK : F_RDLCK;
     uint64_t nap_ns = 50000;
     int r;
 
     if (deadline_ns == SHMI_FOREVER) {
-        do r = shmi_lock(fd, F_OFD_SETLKW, exclusive ? F_WRLCK : F_RDLCK,
-                         offset);
-        while (r == -EINTR);
-        return r < 0 ? r : 0;
+        do r = shmi_lock(fd, F_OFD_SETLKW, &kind, offset); while (r == -EINTR);
+        return r;
     }
-    while ((r = shmi_lock_try(fd, offset, exclusive)) == -EAGAIN) {
+    while ((r = shmi_lock(fd, F_OFD_SETLK, &kind, offset)) == -EAGAIN) {
         const uint64_t now = shmi_now_ns();
         if (now >= deadline_ns) return -ETIMEDOUT;
         const uint64_t left = deadline_ns - now;
         shmi_sleep_until(now + (nap_ns < left ? nap_ns : left));
-        if (nap_ns < 1000000) nap_ns *= 2;
+        if (nap_ns < 800000) nap_ns *= 2;
     }
     return r;
 }
@@ -1098,32 +943,24 @@ shmi_lock_wait(int fd, uint64_t offset, bool exclusive, uint64_t deadline_ns)
 SHMC_API int
 shmi_lock_release(int fd, uint64_t offset)
 {
-    const int r = shmi_lock(fd, F_OFD_SETLK, F_UNLCK, offset);
-
-    return r < 0 ? r : 0;
+    short kind = F_UNLCK;
+    return shmi_lock(fd, F_OFD_SETLK, &kind, offset);
 }
 
 SHMC_API int
 shmi_lock_probe(int fd, uint64_t offset)
 {
-    return shmi_lock(fd, F_OFD_GETLK, F_WRLCK, offset);
+    short kind = F_WRLCK;           /* which a lock of either kind refuses  */
+    const int r = shmi_lock(fd, F_OFD_GETLK, &kind, offset);
+    return r < 0 ? r : kind != F_UNLCK;
 }
 
 /* >>process */
 
-SHMC_API int32_t
-shmi_process_id(void)
-{
-    return (int32_t)getpid();
-}
+SHMC_API int32_t shmi_process_id(void) { return (int32_t)getpid(); }
+SHMC_API int32_t shmi_thread_id(void) { return (int32_t)syscall(SYS_gettid); }
 
-SHMC_API int32_t
-shmi_thread_id(void)
-{
-    return (int32_t)syscall(SYS_gettid);
-}
-
-/* Read a small file as text; returns its length.                          */
+/* Read the beginning of a small file as text; returns its length.         */
 static int
 shmi_text_read(const char *path, char *out, size_t bytes)
 {
@@ -1144,7 +981,7 @@ shmi_process_start(int32_t pid)
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     if (pid <= 0 || shmi_text_read(path, text, sizeof text) <= 0) return 0;
     /* "pid (name) state ...": the name may hold anything, ')' included.
-     * The start is field 22, and the name is field 2.                     */
+     * The name is field 2, the start is field 22.                         */
     const char *at = strrchr(text, ')');
     for (int field = 2; at != NULL && field < 22; field++)
         at = strchr(at + 1, ' ');
@@ -1171,25 +1008,21 @@ shmi_on_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
     return -pthread_atfork(prepare, parent, child);
 }
 
-SHMC_API const char *
-shmi_env(const char *name)
-{
-    return secure_getenv(name);
-}
+SHMC_API const char *shmi_env(const char *name) { return secure_getenv(name); }
 
 SHMC_API const char *
 shmi_os_error(int negative_errno, char *buf, size_t bytes)
 {
-    const int e = negative_errno < 0 ? -negative_errno : negative_errno;
     const char *name = NULL, *text = NULL;
 
     if (bytes == 0) return "";
 #if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 32)
-    name = strerrorname_np(e);
+    const int e = negative_errno < 0 ? -(negative_errno + 1) + 1 : 0;
+    name = e != 0 ? strerrorname_np(e) : NULL;
     text = strerrordesc_np(e);
 #endif
-    if (name == NULL || text == NULL) snprintf(buf, bytes, "error %d", e);
-    else snprintf(buf, bytes, "%s (%s)", text, name);
+    if (name != NULL) snprintf(buf, bytes, "%s (%s)", text, name);
+    else snprintf(buf, bytes, "system error %d", negative_errno);
     return buf;
 }
 
@@ -1212,16 +1045,7 @@ shmi_mutex_unlock(shmi_mutex *m)
     if (shmi_swap_32(&m->word, 0) == 2) shmi_wake_32(&m->word, 1);
 }
 
-SHMC_API void *
-shmi_alloc(size_t bytes)
-{
-    return calloc(1, bytes);
-}
-
-SHMC_API void
-shmi_free(void *p)
-{
-    free(p);
-}
+SHMC_API void *shmi_alloc(size_t bytes) { return calloc(1, bytes); }
+SHMC_API void shmi_free(void *p) { free(p); }
 
 #endif /* SHMCOMM_IMPLEMENTATION */
