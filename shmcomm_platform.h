@@ -747,7 +747,7 @@ shmi_file_open(int dirfd, const char *name, bool read_only)
 {
     const int fd = openat(dirfd, name, (read_only ? O_RDONLY : O_RDWR) |
                           O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-    shmi_file_info info;
+    shmi_file_info info = { 0 };
     int r = fd < 0 ? -errno : shmi_file_info_get(fd, &info);
 
     if (r == 0 && !info.regular) r = -EINVAL;
@@ -1017,9 +1017,10 @@ shmi_os_error(int negative_errno, char *buf, size_t bytes)
 
     if (bytes == 0) return "";
 #if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 32)
-    const int e = negative_errno < 0 ? -(negative_errno + 1) + 1 : 0;
-    name = e != 0 ? strerrorname_np(e) : NULL;
-    text = strerrordesc_np(e);
+    if (negative_errno < 0 && negative_errno > -4096) {
+        name = strerrorname_np(-negative_errno);
+        text = strerrordesc_np(-negative_errno);
+    }
 #endif
     if (name != NULL) snprintf(buf, bytes, "%s (%s)", text, name);
     else snprintf(buf, bytes, "system error %d", negative_errno);
