@@ -70,7 +70,7 @@ enum { SHMI_BUSY = 1, SHMI_DONE = 2, SHMI_VOID = 3 };
 enum { SHMI_RECORD_BYTES = 64, SHMI_BCAST_ARENA_BYTES = 262144 };
 /* Every so many fruitless looks in a row, a subscriber inspects publishers
  * and a publisher asks the kernel who is alive.                           */
-enum { SHMI_BCAST_IDLE = 64, SHMI_BCAST_FULL = 16 };
+enum { SHMI_BCAST_IDLE = 1024, SHMI_BCAST_FULL = 16 };
 
 typedef struct shmi_bcast_cell_shm {
     uint64_t stamp;                 /* W publisher (R1)  R subscriber (A1)  */
