@@ -64,25 +64,28 @@ typedef struct shmc_segment_desc {  /* zero selects the default             */
     uint32_t wake;                  /* SHMC_WAKE_... [SHMC_WAKE_FENCE]      */
     const char *dir;                /* [$SHMCOMM_DIR, else /dev/shm]        */
     const char *prefix;             /* [$SHMCOMM_PREFIX, else shmc]         */
-    const char *label;              /* this participant's name [comm]       */
+    const char *label;              /* this participant, <= 31 bytes [comm] */
 } shmc_segment_desc;
 
 typedef struct shmc_object_desc {
-    uint64_t bytes;                 /* size of the region; 0 only to attach */
+    uint64_t bytes;                 /* size; of what exists: RAW's minimum  */
     uint64_t type_hash;             /* shmc_type_hash(...); 0: not checked  */
     uint32_t kind;                  /* SHMC_KIND_...                        */
     uint32_t version;               /* of the object's layout               */
     uint32_t elem_bytes;            /* 0: not checked                       */
     const char *type_name;          /* for people; at most 63 bytes         */
     int (*init)(void *mem, uint64_t bytes, const void *user);
-    const void *user;               /* handed to init                       */
+    const void *user;               /* handed to init, which may return a
+                                     * negative code and calls no shmcomm   */
 } shmc_object_desc;
 
 /* ---- shared layout, version 1 ------------------------------------------
  * file: segment | participants | directory | heap, each 128-byte aligned.
  * I1: every field of line 0 and 1 is constant once the file has its name.
  * I2: participant i is alive with generation g  <=>  slot[i].generation == g
- *     and somebody holds the lock on byte i of the file.
+ *     and somebody holds the lock on byte i of the file.  (Whoever takes the
+ *     lock stores the next generation at once; for that moment a dead one
+ *     passes for alive.)
  * I3: an entry is BUILDING or DELETING only while its maker holds the
  *     directory lock; whoever gets the lock next frees such an entry.
  * I4: the extents of all entries that are not FREE are disjoint, 128-byte
@@ -144,7 +147,8 @@ enum { SHMI_FREE = 0, SHMI_BUILDING = 1, SHMI_READY = 2, SHMI_DELETING = 3 };
 
 typedef struct shmc_entry_shm {
     uint32_t state;                 /* W lock holder (R3)  R lookup (A3)    */
-    uint32_t generation;            /* W lock holder; +1 each time freed    */
+    uint32_t generation;            /* W lock holder (R5) R lookup (A5); +1
+                                     * each time freed                      */
     uint64_t offset;                /* W lock holder before R3              */
     uint64_t bytes;                 /* W lock holder before R3              */
     uint64_t type_hash;             /* W lock holder before R3              */
@@ -153,13 +157,16 @@ typedef struct shmc_entry_shm {
     uint32_t elem_bytes;            /* W lock holder before R3              */
     int32_t  creator_pid;           /* W lock holder; for people            */
     uint64_t created_realtime_ns;   /* W lock holder; for people            */
-    uint64_t reserved;
+    uint32_t opens;                 /* W lock holder; no file: handles that
+                                     * have it, in place of a lock          */
+    uint32_t reserved;
     char     type_name[SHMC_TYPE_NAME_BYTES];
     char     name[SHMC_NAME_BYTES];
 } shmc_entry_shm;
 SHMC_LAYOUT_AT(shmc_entry_shm, offset, 8);
 SHMC_LAYOUT_AT(shmc_entry_shm, kind, 32);
 SHMC_LAYOUT_AT(shmc_entry_shm, created_realtime_ns, 48);
+SHMC_LAYOUT_AT(shmc_entry_shm, opens, 56);
 SHMC_LAYOUT_AT(shmc_entry_shm, type_name, 64);
 SHMC_LAYOUT_AT(shmc_entry_shm, name, 128);
 SHMC_LAYOUT_SIZE(shmc_entry_shm, 2 * SHMC_LINE);
@@ -186,7 +193,7 @@ typedef struct shmc_segment {
     uint32_t *opened;               /* how often this handle has object i   */
     uint32_t max_participants, max_objects, participant, epoch, wake;
     int32_t  fd, dirfd;
-    bool     read_only, inspect, ephemeral, memory, presence;
+    bool     read_only, inspect, ephemeral, memory, presence, listed;
     shmi_mutex mutex;               /* threads of this process              */
     struct shmc_segment *prev, *next;   /* open segments, for fork          */
     char     name[SHMC_NAME_BYTES];
@@ -246,24 +253,28 @@ SHMC_API int shmc_segment_create(shmc_segment *s, const char *name,
                                  const shmc_segment_desc *desc);
 
 /* Attach to a segment that exists.  Sizes in `desc` that are not zero are
- * minima.  SHMC_READ_ONLY maps read-only; SHMC_INSPECT also stays unseen.
+ * minima, a `wake` that is not zero must agree, mode and gid are not looked
+ * at.  SHMC_READ_ONLY maps read-only; SHMC_INSPECT also stays unseen.
  * Errors  SHMC_ENOENT; SHMC_EACCES; SHMC_ECORRUPT not a segment, truncated;
  *         SHMC_EVERSION; SHMC_EBYTEORDER; SHMC_EMISMATCH; SHMC_ELIMIT all
  *         participant slots are held by live processes.                   */
 SHMC_API int shmc_segment_attach(shmc_segment *s, const char *name,
                                  const shmc_segment_desc *desc);
 
-/* Attach, or create where the name is free.  A live segment is never
- * clobbered.  Errors as above, but for EEXIST and ENOENT.                 */
+/* Attach, or create where the name is free (never read-only: ENOENT then).
+ * A live segment is never clobbered.  Errors  as above, but for EEXIST;
+ * SHMC_ETIMEDOUT others created and removed it all the time.              */
 SHMC_API int shmc_segment_open(shmc_segment *s, const char *name,
                                const shmc_segment_desc *desc);
 
 /* Detach.  Everything opened through the handle must be closed before.
- * Safety  in a forked child it only releases the child's mapping.         */
+ * Safety  a forked child keeps the memory mapped, but every call with the
+ *         inherited handle returns SHMC_EFORKED; there, this only unmaps. */
 SHMC_API int shmc_segment_close(shmc_segment *s);
 
 /* Remove a segment's name, unless a live process has it open.  With
- * SHMC_FORCE also then: they keep their memory, newcomers get a new one.
+ * SHMC_FORCE also then: they keep their memory, newcomers get a new one;
+ * and whatever else the name stands for, but a folder.
  * Errors  SHMC_ENOENT; SHMC_EBUSY; SHMC_EACCES; SHMC_ECORRUPT the file is
  *         no segment (never removed without SHMC_FORCE).                  */
 SHMC_API int shmc_segment_unlink(const char *name,
@@ -301,13 +312,15 @@ SHMC_API int shmc_participant_info_get(const shmc_segment *s, uint32_t i,
 /* ---- objects in a segment ---------------------------------------------- */
 
 /* Create a named object, or attach to it.  `init` runs once, in one
- * process, on zeroed memory, before anybody else can see the object.
+ * process, on zeroed memory, before anybody else can see the object.  What
+ * exists may have other `bytes`, but one of kind RAW not fewer.
  * Safety  any number of processes and threads may race.
  * Cost    blocks on the directory's lock only when it creates.
  * Crash   dying inside frees entry and space at the next creation.
- * Errors  SHMC_ETYPE, SHMC_EVERSION with both sides' values; SHMC_ENOSPC
- *         heap is full; SHMC_ELIMIT directory is full; SHMC_ENAME;
- *         SHMC_ETIMEDOUT the lock's holder is stopped; what init says.    */
+ * Errors  SHMC_ETYPE, SHMC_EVERSION, SHMC_EMISMATCH with both sides' values;
+ *         SHMC_ENOSPC heap is full; SHMC_ELIMIT directory is full;
+ *         SHMC_ENAME; SHMC_ECORRUPT a damaged entry; SHMC_ETIMEDOUT the
+ *         lock's holder is stopped; what init says.                       */
 SHMC_API int shmc_object_open(shmc_segment *s, const char *name,
                               const shmc_object_desc *desc,
                               shmc_object *out);
@@ -344,7 +357,8 @@ SHMC_API int  shmi_role_claim(const shmc_segment *s, uint64_t *word,
 SHMC_API void shmi_role_drop(const shmc_segment *s, uint64_t *word);
 
 /* Take a seat.  `settle` brings whatever a dead owner's seat intended to an
- * end; it must be idempotent, several processes may run it at once.  It
+ * end; it must be idempotent: several processes may run it at once, and one
+ * that was stopped runs on when the seat is already somebody else's.  It
  * returns 0, or a negative code if the seat must stay as it is for now.
  * Returns the seat's index, or SHMC_ELIMIT.                               */
 typedef int (*shmi_settle_fn)(void *ctx, uint32_t seat);
@@ -376,9 +390,11 @@ SHMC_API int shmi_segment_close_and_remove(shmc_segment *s);
 
 uint32_t shmi_fork_epoch;
 
+/* The mutex is held over every fork, and around every opening and closing of
+ * a descriptor that a handle keeps: a child finds all of them here.       */
 static struct {
     shmi_mutex mutex;
-    shmc_segment *first;            /* every open segment with a file       */
+    shmc_segment *first;            /* every handle with a file             */
     bool hooked;
 } shmi_open_list;
 
@@ -394,34 +410,43 @@ shmi_fork_parent(void)
     shmi_mutex_unlock(&shmi_open_list.mutex);
 }
 
-/* The child shares our open file description, and so our locks.  It closes
- * its descriptors (an unlock would free the parent's) and every handle that
- * it inherited is told apart by the epoch.                                */
+/* The child shares our open file descriptions, and so our locks.  It closes
+ * its descriptors (an unlock would free the parent's), and every handle
+ * that it inherited is told apart by the epoch.                           */
 static void
 shmi_fork_child(void)
 {
     shmi_fork_epoch++;
     for (shmc_segment *s = shmi_open_list.first; s != NULL; s = s->next) {
-        shmi_close(s->fd);
-        shmi_close(s->dirfd);
+        if (s->fd >= 0) shmi_close(s->fd);
+        if (s->dirfd >= 0) shmi_close(s->dirfd);
         s->fd = s->dirfd = -1;
+        s->listed = false;
     }
     shmi_open_list.first = NULL;
     shmi_mutex_unlock(&shmi_open_list.mutex);
 }
 
+/* Have forks counted; the caller holds the list's mutex.                  */
+static void
+shmi_fork_watch(void)
+{
+    if (!shmi_open_list.hooked)
+        shmi_open_list.hooked = shmi_on_fork(shmi_fork_prepare, shmi_fork_parent,
+                                             shmi_fork_child) == 0;
+}
+
+/* Begin with an empty handle that forked children know of.                */
 static void
 shmi_open_list_add(shmc_segment *s)
 {
     shmi_mutex_lock(&shmi_open_list.mutex);
-    if (!shmi_open_list.hooked) {
-        shmi_on_fork(shmi_fork_prepare, shmi_fork_parent, shmi_fork_child);
-        shmi_open_list.hooked = true;
-    }
+    shmi_fork_watch();
     s->prev = NULL;
     s->next = shmi_open_list.first;
     if (s->next != NULL) s->next->prev = s;
     shmi_open_list.first = s;
+    s->listed = true;
     shmi_mutex_unlock(&shmi_open_list.mutex);
 }
 
@@ -429,9 +454,22 @@ static void
 shmi_open_list_remove(shmc_segment *s)
 {
     shmi_mutex_lock(&shmi_open_list.mutex);
-    if (s->prev != NULL) s->prev->next = s->next;
-    else if (shmi_open_list.first == s) shmi_open_list.first = s->next;
-    if (s->next != NULL) s->next->prev = s->prev;
+    if (s->listed) {
+        if (s->prev != NULL) s->prev->next = s->next;
+        else shmi_open_list.first = s->next;
+        if (s->next != NULL) s->next->prev = s->prev;
+    }
+    s->listed = false;
+    shmi_mutex_unlock(&shmi_open_list.mutex);
+}
+
+/* Close a descriptor of a handle.                                         */
+static void
+shmi_segment_close_fd(int32_t *fd)
+{
+    shmi_mutex_lock(&shmi_open_list.mutex);
+    if (*fd >= 0) shmi_close(*fd);
+    *fd = -1;
     shmi_mutex_unlock(&shmi_open_list.mutex);
 }
 
@@ -447,6 +485,8 @@ shmi_open_list_remove(shmc_segment *s)
     ((uint32_t)(SHMC_READ_ONLY | SHMC_INSPECT | SHMC_EPHEMERAL |              \
                 SHMC_PREFAULT | SHMC_MLOCK | SHMC_HUGEPAGES | SHMC_SET_GID |  \
                 SHMC_FORCE))
+
+enum { SHMI_LABEL_BYTES = sizeof ((shmc_participant_shm *)0)->label };
 
 typedef struct shmi_geometry {
     uint64_t participants_at, directory_at, heap_at, heap_bytes, total_bytes;
@@ -478,6 +518,13 @@ shmi_geometry_of(const shmc_segment_desc *desc, shmi_geometry *g)
     if (d->heap_bytes > SHMI_HEAP_LIMIT)
         return shmi_fail(SHMC_EINVAL, "heap_bytes %llu: at most 2^46",
                          (unsigned long long)d->heap_bytes);
+    if (d->label != NULL && strnlen(d->label, SHMI_LABEL_BYTES) ==
+                            SHMI_LABEL_BYTES)
+        return shmi_fail(SHMC_EINVAL, "segment label '%.40s': at most %d bytes",
+                         d->label, SHMI_LABEL_BYTES - 1);
+    if (d->flags & SHMC_SET_GID ? d->gid == UINT32_MAX : d->gid != 0)
+        return shmi_fail(SHMC_EINVAL, "segment gid %u: set SHMC_SET_GID in flags "
+                         "and give a group's number", d->gid);
     const uint64_t page = shmi_page_bytes();
     g->max_participants = d->max_participants ? d->max_participants : 64;
     g->max_objects = d->max_objects ? d->max_objects : 64;
@@ -527,17 +574,22 @@ shmi_segment_init(void *mem, const shmi_geometry *g, const char *name,
     snprintf(shm->name, sizeof shm->name, "%s", name);
 }
 
-/* Check the constant lines, which are untrusted, and copy them out.       */
+static int
+shmi_segment_too_short(const shmc_segment *s, uint64_t bytes)
+{
+    return shmi_fail(SHMC_ECORRUPT, "segment '%s' has %llu bytes, a header has "
+                     "%zu: truncated or not a segment", s->name,
+                     (unsigned long long)bytes, sizeof(shmc_segment_shm));
+}
+
+/* Check the constant lines, which are untrusted, and copy them out.  There
+ * are `bytes` of them, and more than a header.                            */
 static int
 shmi_segment_check(shmc_segment *s, const void *mem, uint64_t bytes)
 {
     shmc_segment_shm h;             /* each field is loaded once, then used */
     const char *n = s->name;
 
-    if (bytes < sizeof h)
-        return shmi_fail(SHMC_ECORRUPT, "segment '%s' has %llu bytes, a header "
-                         "has %zu: truncated or not a segment", n,
-                         (unsigned long long)bytes, sizeof h);
     memcpy(&h, mem, sizeof h);
     if (memcmp(h.magic, SHMI_SEGMENT_MAGIC, sizeof h.magic) != 0)
         return shmi_fail(SHMC_ECORRUPT, "segment '%s' does not begin with %s: "
@@ -594,27 +646,45 @@ shmi_segment_head(const shmc_segment *s)
     return (void *)s->base;
 }
 
+/* Tell whether the handle is open, and this process's own.                */
+static int
+shmi_segment_usable(const shmc_segment *s, const char *doing)
+{
+    if (s->base == NULL)
+        return shmi_fail(SHMC_ECLOSED, "%s: the segment is not open", doing);
+    if (s->epoch != shmi_fork_epoch)
+        return shmi_fail(SHMC_EFORKED, "%s in segment '%s': the handle is the "
+                         "parent process's; open the segment again", doing,
+                         s->name);
+    return SHMC_OK;
+}
+
 /* >>participants */
 
 /* Store who we are in slot i, which is ours.                              */
 static void
-shmi_participant_fill(shmc_segment *s, uint32_t i, const char *label)
+shmi_participant_fill(shmc_segment *s, uint32_t i, const char *given)
 {
     shmc_participant_shm *slot = &s->participants[i];
-    char comm[sizeof slot->label] = "";
+    char label[SHMI_LABEL_BYTES] = "";
 
     s->participant = i;
     s->generation = (shmi_load_rlx_64(&slot->generation) + 1) &
                     ((UINT64_C(1) << 47) - 1);
     if (s->generation == 0) s->generation = 1;
-    shmi_process_name(comm, sizeof comm);
-    slot->start = shmi_process_start(shmi_process_id());
-    slot->attached_realtime_ns = shmi_realtime_ns();
-    snprintf(slot->label, sizeof slot->label, "%s", label ? label : comm);
-    shmi_store_rel_32(&slot->pid, (uint32_t)shmi_process_id());
-    /* R2 -> A2: the texts above, and the lock on byte i, happen before
-     * anybody takes this generation for alive or dead.                    */
+    /* Nobody, until the texts below are ours too.                         */
+    shmi_store_rel_32(&slot->pid, 0);
+    /* R2 -> A2: the lock on byte i happens before anybody takes this
+     * generation for alive or dead.  It comes first: while the last one's
+     * stands here, our lock makes a dead owner look alive (I2).           */
     shmi_store_rel_64(&slot->generation, s->generation);
+    if (given != NULL) snprintf(label, sizeof label, "%s", given);
+    else shmi_process_name(label, sizeof label);
+    if (!s->memory)
+        shmi_store_rlx_64(&slot->start, shmi_process_start(shmi_process_id()));
+    shmi_store_rlx_64(&slot->attached_realtime_ns, shmi_realtime_ns());
+    shmi_copy_in(slot->label, label, sizeof label);
+    shmi_store_rel_32(&slot->pid, (uint32_t)shmi_process_id());
 }
 
 /* Take the first slot that no live process holds.  The lock is the claim. */
@@ -646,14 +716,16 @@ shmi_owner_alive(const shmc_segment *s, uint64_t owner)
 {
     if (owner == 0) return false;
     if (s == NULL || owner == SHMI_OWNER_LOCAL) return true;
-    if (!s->read_only && owner == shmi_owner_self(s)) return true;
+    const bool part = !s->read_only;
+    if (part && owner == shmi_owner_self(s)) return true;
     const uint32_t i = (uint32_t)(owner & 0xffff) - 1;
     if (i >= s->max_participants) return false;     /* scribbled: nobody    */
     const shmc_participant_shm *slot = &s->participants[i];
     /* A2 <- R2: the owner's lock was taken before its generation showed.  */
     if (shmi_load_acq_64(&slot->generation) != owner >> 16) return false;
     if (s->memory) return shmi_load_acq_32(&slot->pid) != 0;
-    if (!s->read_only && i == s->participant) return true;
+    /* Our slot with a generation that is not ours: scribbled.             */
+    if (part && i == s->participant) return false;
     if (shmi_lock_probe(s->fd, i) != 0) return true;
     /* Nobody holds byte i.  A newcomer with a new generation may have come
      * and gone in between, but the owner itself is gone for certain.      */
@@ -732,16 +804,17 @@ shmc_participant_info_get(const shmc_segment *s, uint32_t i,
                           shmc_participant_info *out)
 {
     memset(out, 0, sizeof *out);
+    const int r = shmi_segment_usable(s, "look at a participant");
+    if (r != SHMC_OK) return r;
     if (i >= s->max_participants)
         return shmi_fail(SHMC_EINVAL, "participant %u: segment '%s' has %u", i,
                          s->name, s->max_participants);
-    if (s->epoch != shmi_fork_epoch) return SHMC_EFORKED;
     const shmc_participant_shm *slot = &s->participants[i];
     out->generation = shmi_load_acq_64(&slot->generation);  /* A2 <- R2     */
     if (out->generation == 0) return SHMC_ENOENT;
     out->pid = (int32_t)shmi_load_acq_32(&slot->pid);
-    out->attached_realtime_ns = slot->attached_realtime_ns;
-    memcpy(out->label, slot->label, sizeof out->label);
+    out->attached_realtime_ns = shmi_load_rlx_64(&slot->attached_realtime_ns);
+    shmi_copy_out(out->label, slot->label, sizeof out->label);
     out->label[sizeof out->label - 1] = '\0';
     out->alive = out->pid != 0 &&
                  shmi_owner_alive(s, out->generation << 16 | (i + 1));
@@ -750,72 +823,140 @@ shmc_participant_info_get(const shmc_segment *s, uint32_t i,
 
 /* >>segments: create, attach, close */
 
-/* Work out directory and file name; nothing is touched yet.               */
+/* Begin a handle with directory and file name; no file is touched yet.
+ * Whatever comes of it, shmi_segment_release ends it.                     */
 static int
 shmi_segment_name(shmc_segment *s, const char *name,
                   const shmc_segment_desc *d)
 {
     const char *dir;
 
-    memset(s, 0, sizeof *s);
-    s->fd = s->dirfd = -1;
     int r = shmi_directory(d->dir, &dir);
     if (r == SHMC_OK)
         r = shmc_name_to_file(d->prefix, name, s->file, sizeof s->file);
     if (r != SHMC_OK) return r;
     snprintf(s->dir, sizeof s->dir, "%s", dir);
     snprintf(s->name, sizeof s->name, "%s", name);
-    s->dirfd = shmi_dir_open(s->dir);
-    if (s->dirfd >= 0) return SHMC_OK;
-    return shmi_fail_os(s->dirfd, "open the folder of segment", name, s->dir,
-                        "");
+    shmi_open_list_add(s);
+    shmi_mutex_lock(&shmi_open_list.mutex);
+    r = s->dirfd = shmi_dir_open(s->dir);
+    shmi_mutex_unlock(&shmi_open_list.mutex);
+    if (r >= 0) return SHMC_OK;
+    return shmi_fail_os(r, "open the folder of segment", name, s->dir, "");
 }
 
-/* Let go of everything the handle holds; also half-way through an open.   */
-static void
-shmi_segment_release(shmc_segment *s)
+/* Open the file by name as the handle's own.                              */
+static int
+shmi_segment_file(shmc_segment *s, bool read_only)
 {
-    if (s->base != NULL && !s->memory) shmi_unmap(s->base, s->bytes);
-    if (s->fd >= 0) shmi_close(s->fd);
-    if (s->dirfd >= 0) shmi_close(s->dirfd);
+    shmi_mutex_lock(&shmi_open_list.mutex);
+    const int r = s->fd = shmi_file_open(s->dirfd, s->file, read_only);
+    shmi_mutex_unlock(&shmi_open_list.mutex);
+    return r < 0 ? r : 0;
+}
+
+/* Tell whether the name still stands for the file behind `fd`.            */
+static bool
+shmi_segment_named(const shmc_segment *s, int fd)
+{
+    shmi_file_info mine, named;
+
+    return shmi_file_info_get(fd, &mine) == 0 &&
+           shmi_name_info(s->dirfd, s->file, &named) == 0 &&
+           mine.inode == named.inode && mine.device == named.device;
+}
+
+/* Remove the name if it is still this file's and nobody else is present.  */
+static int
+shmi_segment_remove_if_alone(shmc_segment *s)
+{
+    if (s->fd < 0 || !s->presence) return 0;
+    /* Let go first: of two that leave at once, one then gets the lock.    */
+    shmi_lock_release(s->fd, SHMI_LOCK_PRESENCE);
+    s->presence = false;
+    if (shmi_lock_try(s->fd, SHMI_LOCK_PRESENCE, true) < 0) return 0;
+    /* While we hold it nobody else removes the name, but by SHMC_FORCE.   */
+    return shmi_segment_named(s, s->fd) &&
+           shmi_file_unlink(s->dirfd, s->file) == 0;
+}
+
+/* Let go of the file, and of its name if that is asked for and we are the
+ * last.  Returns 1 when the name is gone.                                 */
+static int
+shmi_segment_leave(shmc_segment *s, bool remove)
+{
+    int removed = 0;
+
+    if (s->generation != 0)
+        shmi_store_rel_32(&s->participants[s->participant].pid, 0);
+    if (remove) removed = shmi_segment_remove_if_alone(s);
+    if (s->base != NULL) shmi_unmap(s->base, s->bytes);
+    shmi_segment_close_fd(&s->fd);
     shmi_free(s->opened);
     s->base = NULL;
     s->opened = NULL;
-    s->fd = s->dirfd = -1;
+    s->generation = 0;
+    s->presence = s->ephemeral = false;
+    return removed;
 }
 
-/* Map the file behind s->fd, check it, and become a participant.          */
+/* Let go of the rest; also half-way through an open.                      */
+static void
+shmi_segment_release(shmc_segment *s)
+{
+    shmi_segment_close_fd(&s->dirfd);
+    shmi_open_list_remove(s);
+}
+
+/* Treat the pages as the desc asks for.                                   */
 static int
-shmi_segment_enter(shmc_segment *s, const shmc_segment_desc *d, uint64_t bytes)
+shmi_segment_advise(const shmc_segment *s, const shmc_segment_desc *d)
+{
+    uint32_t how = 0;
+
+    if (d->flags & SHMC_PREFAULT) how |= SHMI_MAP_PREFAULT;
+    if (d->flags & SHMC_MLOCK) how |= SHMI_MAP_LOCK;
+    if (d->flags & SHMC_HUGEPAGES) how |= SHMI_MAP_HUGE;
+    if (how == 0) return SHMC_OK;
+    const int r = shmi_map_advise(s->base, s->bytes, s->read_only, how);
+    if (r == SHMI_OS_EINVAL && (how & SHMI_MAP_HUGE))
+        return shmi_fail(SHMC_ENOTSUP, "segment '%s': this kernel has no huge "
+                         "pages for it; open it without SHMC_HUGEPAGES",
+                         s->name);
+    if (r == SHMI_OS_EPERM || r == SHMI_OS_EAGAIN || r == SHMI_OS_ENOMEM)
+        return shmi_fail(SHMC_ENOMEM, "lock segment '%s' (%llu bytes) in memory: "
+                         "raise the limit (ulimit -l) or ask for less", s->name,
+                         (unsigned long long)s->bytes);
+    return r == 0 ? SHMC_OK
+                  : shmi_fail_os(r, "prefault, lock or enlarge the pages of "
+                                 "segment", s->name, s->dir, s->file);
+}
+
+/* Map the file behind `map_fd`, check it, and become a participant.
+ * s->fd is another description of the same file: a mapping keeps its own
+ * description open, in a forked child too, and would so keep our locks.   */
+static int
+shmi_segment_enter(shmc_segment *s, const shmc_segment_desc *d, int map_fd,
+                   uint64_t bytes)
 {
     void *mem = NULL;
-    uint32_t how = 0;
-    shmc_segment_shm head;
 
-    int r = shmi_map(s->fd, bytes < sizeof head ? 1 : bytes, s->read_only, 0,
-                     &mem);
+    if (bytes < sizeof(shmc_segment_shm))
+        return shmi_segment_too_short(s, bytes);
+    int r = shmi_map(map_fd, bytes, s->read_only, 0, &mem);
     if (r < 0) return shmi_fail_os(r, "map segment", s->name, s->dir, s->file);
-    s->bytes = bytes;
     r = shmi_segment_check(s, mem, bytes);
     if (r != SHMC_OK) {
-        shmi_unmap(mem, bytes < sizeof head ? 1 : bytes);
+        shmi_unmap(mem, bytes);
         return r;
     }
     s->bytes = bytes;               /* what is mapped, and unmapped later   */
     shmi_segment_point(s, mem);
-    if (d->flags & SHMC_PREFAULT) how |= SHMI_MAP_PREFAULT;
-    if (d->flags & SHMC_MLOCK) how |= SHMI_MAP_LOCK;
-    if (d->flags & SHMC_HUGEPAGES) how |= SHMI_MAP_HUGE;
-    if (how != 0) {
-        r = shmi_map_advise(mem, bytes, s->read_only, how);
-        if (r < 0) return shmi_fail_os(r, "prefault, lock or enlarge the pages "
-                                       "of segment", s->name, s->dir, s->file);
-    }
-    if (!s->read_only) {
-        r = shmi_participant_join(s, d->label);
-        if (r != SHMC_OK) return r;
-    }
-    if (s->wake == SHMC_WAKE_ASYMMETRIC && shmi_membarrier_register() < 0)
+    r = shmi_segment_advise(s, d);
+    if (r == SHMC_OK && !s->read_only) r = shmi_participant_join(s, d->label);
+    if (r != SHMC_OK) return r;
+    if (s->wake == SHMC_WAKE_ASYMMETRIC && !s->read_only &&
+        (shmi_membarrier_register() < 0 || shmi_membarrier() < 0))
         return shmi_fail(SHMC_ENOTSUP, "segment '%s' wakes by membarrier, which "
                          "this process may not call (seccomp?); create it with "
                          "SHMC_WAKE_FENCE", s->name);
@@ -823,23 +964,19 @@ shmi_segment_enter(shmc_segment *s, const shmc_segment_desc *d, uint64_t bytes)
     if (s->opened == NULL)
         return shmi_fail(SHMC_ENOMEM, "open segment '%s': no memory for %u "
                          "words", s->name, s->max_objects);
-    shmi_open_list_add(s);
     return SHMC_OK;
 }
 
 /* Refuse a segment smaller than what was asked for.                       */
 static int
-shmi_segment_suits(const shmc_segment *s, const shmc_segment_desc *d)
+shmi_segment_suits(const shmc_segment *s, const shmc_segment_desc *d,
+                   const shmi_geometry *g)
 {
-    shmi_geometry g;
-    const int r = shmi_geometry_of(d, &g);
-
-    if (r != SHMC_OK) return r;
-    if (d->heap_bytes != 0 && s->heap_bytes < g.heap_bytes)
+    if (d->heap_bytes != 0 && s->heap_bytes < g->heap_bytes)
         return shmi_fail(SHMC_EMISMATCH, "segment '%s' has a heap of %llu bytes, "
                          "%llu were asked for", s->name,
                          (unsigned long long)s->heap_bytes,
-                         (unsigned long long)g.heap_bytes);
+                         (unsigned long long)g->heap_bytes);
     if (s->max_objects < d->max_objects ||
         s->max_participants < d->max_participants)
         return shmi_fail(SHMC_EMISMATCH, "segment '%s' has room for %u objects "
@@ -852,97 +989,109 @@ shmi_segment_suits(const shmc_segment *s, const shmc_segment_desc *d)
     return SHMC_OK;
 }
 
-/* Open the file by name and say "present".  Returns SHMC_EAGAIN when the
- * file lost its name meanwhile, so that the caller looks again.           */
+/* Open the file by name and say "present".  Returns SHMC_EAGAIN, without a
+ * sentence, when the file lost its name meanwhile; and with `quiet`
+ * SHMC_ENOENT so too.                                                     */
 static int
-shmi_segment_find(shmc_segment *s, const shmc_segment_desc *d,
-                  shmi_file_info *info)
+shmi_segment_find(shmc_segment *s, bool quiet, uint64_t deadline_ns)
 {
-    int r = -1;
-
-    s->inspect = (d->flags & SHMC_INSPECT) != 0;
-    s->read_only = s->inspect || (d->flags & SHMC_READ_ONLY) != 0;
     /* A read-only user keeps a writable descriptor if it may have one: the
      * last to close an ephemeral segment must be able to lock it.         */
-    s->fd = shmi_file_open(s->dirfd, s->file, s->inspect);
-    if (s->fd == SHMI_OS_EACCES && s->read_only)
-        s->fd = shmi_file_open(s->dirfd, s->file, true);
-    if (s->fd < 0) {
-        r = s->fd;
-        s->fd = -1;
-        return shmi_fail_os(r, "attach to segment", s->name, s->dir, s->file);
-    }
-    if (!s->inspect) {
-        r = shmi_lock_wait(s->fd, SHMI_LOCK_PRESENCE, false,
-                           shmi_deadline(SHMC_LOCK_TIMEOUT_NS));
-        if (r < 0) return shmi_fail_os(r, "be present in segment", s->name,
-                                       s->dir, s->file);
-        s->presence = true;
-    }
-    r = shmi_file_info_get(s->fd, info);
-    if (r < 0) return shmi_fail_os(r, "look at segment", s->name, s->dir,
+    int r = shmi_segment_file(s, s->inspect);
+
+    if (s->read_only && (r == SHMI_OS_EACCES || r == SHMI_OS_EROFS))
+        r = shmi_segment_file(s, true);
+    if (r == SHMI_OS_ENOENT && quiet) return SHMC_ENOENT;
+    if (r < 0) return shmi_fail_os(r, "attach to segment", s->name, s->dir,
                                    s->file);
-    if (info->links != 0 || s->inspect) return SHMC_OK;
-    /* Its last user removed it between our open and our lock.             */
-    shmi_close(s->fd);
-    s->fd = -1;
-    s->presence = false;
-    return SHMC_EAGAIN;
-}
-
-static int
-shmi_segment_attach_file(shmc_segment *s, const shmc_segment_desc *d)
-{
-    shmi_file_info info;
-    int r;
-
-    do r = shmi_segment_find(s, d, &info); while (r == SHMC_EAGAIN);
-    if (r == SHMC_OK) r = shmi_segment_enter(s, d, info.bytes);
-    if (r == SHMC_OK) r = shmi_segment_suits(s, d);
-    return r;
-}
-
-/* Build the segment in a file without a name, then name it.               */
-static int
-shmi_segment_create_file(shmc_segment *s, const shmc_segment_desc *d)
-{
-    shmi_geometry g;
-    void *mem = NULL;
-    int r = shmi_geometry_of(d, &g);
-
-    if (r != SHMC_OK) return r;
-    if (d->flags & (SHMC_READ_ONLY | SHMC_INSPECT))
-        return shmi_fail(SHMC_EINVAL, "create segment '%s': read-only is for "
-                         "attaching", s->name);
-    s->fd = shmi_file_unnamed(s->dir, d->mode ? d->mode : 0600,
-                              d->flags & SHMC_SET_GID ? (int64_t)d->gid : -1);
-    if (s->fd < 0) {
-        r = s->fd;
-        s->fd = -1;
-        return shmi_fail_os(r, "create segment", s->name, s->dir, s->file);
-    }
-    r = shmi_file_reserve(s->fd, g.total_bytes);
-    if (r < 0) return shmi_fail_os(r, "reserve the pages of segment", s->name,
-                                   s->dir, s->file);
-    r = shmi_map(s->fd, g.total_bytes, false, 0, &mem);
-    if (r < 0) return shmi_fail_os(r, "map new segment", s->name, s->dir,
-                                   s->file);
-    shmi_segment_init(mem, &g, s->name, d->flags, d->wake);
-    shmi_unmap(mem, g.total_bytes);
-    /* Nobody else knows the file yet: this cannot wait.                   */
-    r = shmi_lock_try(s->fd, SHMI_LOCK_PRESENCE, false);
+    if (s->inspect) return SHMC_OK;
+    r = shmi_lock_wait(s->fd, SHMI_LOCK_PRESENCE, false, deadline_ns);
     if (r < 0) return shmi_fail_os(r, "be present in segment", s->name, s->dir,
                                    s->file);
     s->presence = true;
-    r = shmi_segment_enter(s, d, g.total_bytes);
+    /* Its last user may have removed it between our open and our lock.    */
+    return shmi_segment_named(s, s->fd) ? SHMC_OK : SHMC_EAGAIN;
+}
+
+static int
+shmi_segment_attach_file(shmc_segment *s, const shmc_segment_desc *d,
+                         const shmi_geometry *g, bool quiet, uint64_t deadline_ns)
+{
+    shmi_file_info own, again;
+    int r = shmi_segment_find(s, quiet, deadline_ns);
+
+    if (r != SHMC_OK) return r;
+    r = shmi_file_open(s->dirfd, s->file, s->read_only);
+    if (r == SHMI_OS_ENOENT) return SHMC_EAGAIN;
+    if (r < 0) return shmi_fail_os(r, "map segment", s->name, s->dir, s->file);
+    const int fd = r;
+    if (shmi_file_info_get(s->fd, &own) < 0 ||
+        shmi_file_info_get(fd, &again) < 0 || own.inode != again.inode ||
+        own.device != again.device)
+        r = SHMC_EAGAIN;            /* lost its name, if only by SHMC_FORCE */
+    else
+        r = shmi_segment_enter(s, d, fd, again.bytes);
+    shmi_close(fd);
+    return r == SHMC_OK ? shmi_segment_suits(s, d, g) : r;
+}
+
+/* Fill the file behind `fd`, open it as the handle's own, and enter it.   */
+static int
+shmi_segment_build(shmc_segment *s, const shmc_segment_desc *d,
+                   const shmi_geometry *g, int fd)
+{
+    void *mem = NULL;
+    int r = shmi_file_reserve(fd, g->total_bytes);
+
+    if (r < 0) return shmi_fail_os(r, "reserve the pages of segment", s->name,
+                                   s->dir, s->file);
+    r = shmi_map(fd, g->total_bytes, false, 0, &mem);
+    if (r < 0) return shmi_fail_os(r, "map new segment", s->name, s->dir,
+                                   s->file);
+    shmi_segment_init(mem, g, s->name, d->flags, d->wake);
+    shmi_unmap(mem, g->total_bytes);
+    shmi_mutex_lock(&shmi_open_list.mutex);
+    r = s->fd = shmi_file_again(fd, false);
+    shmi_mutex_unlock(&shmi_open_list.mutex);
+    if (r >= 0) r = shmi_file_mode(fd, d->mode ? d->mode : 0600);
+    /* Nobody else knows the file yet: this cannot wait.                   */
+    if (r >= 0) r = shmi_lock_try(s->fd, SHMI_LOCK_PRESENCE, false);
+    if (r < 0) return shmi_fail_os(r, "open new segment (is /proc mounted?)",
+                                   s->name, s->dir, s->file);
+    s->presence = true;
+    return shmi_segment_enter(s, d, fd, g->total_bytes);
+}
+
+/* Build the segment in a file without a name, then name it.  With `quiet`
+ * a taken name is SHMC_EAGAIN, without a sentence.                        */
+static int
+shmi_segment_create_file(shmc_segment *s, const shmc_segment_desc *d,
+                         const shmi_geometry *g, bool quiet)
+{
+    if (s->read_only)
+        return shmi_fail(SHMC_EINVAL, "create segment '%s': read-only is for "
+                         "attaching", s->name);
+    const int fd = shmi_file_unnamed(s->dir, 0600, d->flags & SHMC_SET_GID
+                                                   ? (int64_t)d->gid : -1);
+    if (fd < 0) return shmi_fail_os(fd, "create segment", s->name, s->dir,
+                                    s->file);
+    int r = shmi_segment_build(s, d, g, fd);
+    shmi_close(fd);
     if (r != SHMC_OK) return r;
     r = shmi_file_publish(s->fd, s->dirfd, s->file);
-    if (r == 0) return SHMC_OK;
-    shmi_open_list_remove(s);
-    return shmi_fail_os(r, "name segment", s->name, s->dir, s->file);
+    if (r == SHMI_OS_EEXIST && quiet) return SHMC_EAGAIN;
+    return r == 0 ? SHMC_OK
+                  : shmi_fail_os(r, "name segment", s->name, s->dir, s->file);
 }
 
 enum { SHMI_CREATE = 1, SHMI_ATTACH = 2 };
+
+static void
+shmi_segment_clear(shmc_segment *s)
+{
+    memset(s, 0, sizeof *s);
+    s->fd = s->dirfd = -1;
+}
 
 static int
 shmi_segment_begin(shmc_segment *s, const char *name,
@@ -950,22 +1099,34 @@ shmi_segment_begin(shmc_segment *s, const char *name,
 {
     static const shmc_segment_desc defaults;
     const shmc_segment_desc *d = desc != NULL ? desc : &defaults;
+    const uint64_t deadline_ns = shmi_deadline(SHMC_LOCK_TIMEOUT_NS);
+    shmi_geometry g;
 
-    for (;;) {
-        shmi_geometry g;            /* reject a bad desc before any effect  */
-        int r = shmi_geometry_of(d, &g);
-        if (r == SHMC_OK) r = shmi_segment_name(s, name, d);
-        if (r != SHMC_OK) return r;
-        if (ways & SHMI_ATTACH) r = shmi_segment_attach_file(s, d);
-        if (ways == SHMI_CREATE || (r == SHMC_ENOENT && (ways & SHMI_CREATE) &&
-                                    !s->read_only))
-            r = shmi_segment_create_file(s, d);
-        if (r == SHMC_OK) return r;
-        if (s->opened != NULL) shmi_open_list_remove(s);
+    shmi_segment_clear(s);
+    s->inspect = (d->flags & SHMC_INSPECT) != 0;
+    s->read_only = s->inspect || (d->flags & SHMC_READ_ONLY) != 0;
+    const bool both = ways == (SHMI_CREATE | SHMI_ATTACH) && !s->read_only;
+    int r = shmi_geometry_of(d, &g);    /* a bad desc before any effect     */
+    if (r == SHMC_OK) r = shmi_segment_name(s, name, d);
+    if (r != SHMC_OK) {
         shmi_segment_release(s);
-        /* Somebody named it between our two looks: look again.            */
-        if (r != SHMC_EEXIST || ways != (SHMI_CREATE | SHMI_ATTACH)) return r;
+        return r;
     }
+    for (;;) {
+        if (ways & SHMI_ATTACH)
+            r = shmi_segment_attach_file(s, d, &g, both, deadline_ns);
+        if (ways == SHMI_CREATE || (r == SHMC_ENOENT && both))
+            r = shmi_segment_create_file(s, d, &g, both);
+        if (r == SHMC_OK) return r;
+        shmi_segment_leave(s, s->ephemeral);
+        /* The name came or went between two looks: look again.            */
+        if (r != SHMC_EAGAIN || shmi_now_ns() >= deadline_ns) break;
+    }
+    if (r == SHMC_EAGAIN)
+        r = shmi_fail(SHMC_ETIMEDOUT, "open segment '%s': others keep creating "
+                      "and removing it", name);
+    shmi_segment_release(s);
+    return r;
 }
 
 SHMC_API int
@@ -989,38 +1150,35 @@ shmc_segment_open(shmc_segment *s, const char *name,
     return shmi_segment_begin(s, name, desc, SHMI_CREATE | SHMI_ATTACH);
 }
 
-/* Remove the name if it is still this file's and nobody else is present.  */
-static int
-shmi_segment_remove_if_alone(shmc_segment *s)
+/* Let go of a slot that has no lock, and of the handle.                    */
+static void
+shmi_memory_leave(shmc_segment *s)
 {
-    shmi_file_info mine, named;
+    shmc_participant_shm *slot = &s->participants[s->participant];
 
-    if (s->fd < 0 || !s->presence) return 0;
-    /* Let go first: of two that leave at once, one then gets the lock.    */
-    shmi_lock_release(s->fd, SHMI_LOCK_PRESENCE);
-    s->presence = false;
-    if (shmi_lock_try(s->fd, SHMI_LOCK_PRESENCE, true) < 0) return 0;
-    if (shmi_file_info_get(s->fd, &mine) < 0) return 0;
-    if (shmi_name_info(s->dirfd, s->file, &named) < 0) return 0;
-    if (mine.inode != named.inode || mine.device != named.device) return 0;
-    return shmi_file_unlink(s->dirfd, s->file) == 0;
+    if (s->generation != 0 && s->epoch == shmi_fork_epoch) {
+        shmi_store_rel_32(&slot->pid, 0);
+        shmi_store_rel_64(&slot->start, 0);
+    }
+    shmi_free(s->opened);
+    shmi_segment_clear(s);
 }
 
 static int
 shmi_segment_end(shmc_segment *s, bool remove)
 {
-    int removed = 0;
+    int removed;
 
     if (s->base == NULL)
         return shmi_fail(SHMC_ECLOSED, "close segment: it is not open");
-    if (s->epoch == shmi_fork_epoch) {
-        if (!s->read_only) shmi_store_rel_32(&s->participants[s->participant].pid,
-                                             0);
-        if (s->memory) shmi_store_rel_64(
-            &s->participants[s->participant].start, 0);
-        if (remove) removed = shmi_segment_remove_if_alone(s);
-        if (!s->memory) shmi_open_list_remove(s);
+    if (s->memory) {
+        shmi_memory_leave(s);
+        return 0;
     }
+    /* In a forked child: nothing in the segment is ours to change.        */
+    const bool ours = s->epoch == shmi_fork_epoch;
+    if (!ours) s->generation = 0;
+    removed = shmi_segment_leave(s, remove && ours);
     shmi_segment_release(s);
     return removed;
 }
@@ -1043,15 +1201,35 @@ shmi_segment_close_and_remove(shmc_segment *s)
 static bool
 shmi_file_is_segment(int fd)
 {
-    shmi_file_info info;
+    const uint64_t bytes = sizeof(shmc_segment_shm);
     void *mem = NULL;
 
-    if (shmi_file_info_get(fd, &info) < 0) return false;
-    if (info.bytes < sizeof(shmc_segment_shm)) return false;
-    if (shmi_map(fd, sizeof(shmc_segment_shm), true, 0, &mem) < 0) return false;
+    if (shmi_map(fd, bytes, true, 0, &mem) < 0) return false;   /* shorter  */
     const bool is = memcmp(mem, SHMI_SEGMENT_MAGIC, 8) == 0;
-    shmi_unmap(mem, sizeof(shmc_segment_shm));
+    shmi_unmap(mem, bytes);
     return is;
+}
+
+/* Remove the name unless somebody is present.  SHMC_EAGAIN: it has become
+ * another file's meanwhile.                                               */
+static int
+shmi_segment_unlink_unused(shmc_segment *s)
+{
+    int r = shmi_segment_file(s, false);
+
+    if (r == 0 && !shmi_file_is_segment(s->fd))
+        return shmi_fail(SHMC_ECORRUPT, "remove '%s': %s/%s is not a segment; "
+                         "left alone without SHMC_FORCE", s->name, s->dir,
+                         s->file);
+    if (r == 0) r = shmi_lock_try(s->fd, SHMI_LOCK_PRESENCE, true);
+    if (r == SHMI_OS_EAGAIN)
+        return shmi_fail(SHMC_EBUSY, "remove segment '%s': a live process has "
+                         "it open", s->name);
+    /* From here on nobody else removes this name, but by SHMC_FORCE.      */
+    if (r == 0 && !shmi_segment_named(s, s->fd)) return SHMC_EAGAIN;
+    if (r == 0) r = shmi_file_unlink(s->dirfd, s->file);
+    return r == 0 ? SHMC_OK : shmi_fail_os(r, "remove segment", s->name, s->dir,
+                                           s->file);
 }
 
 SHMC_API int
@@ -1059,26 +1237,27 @@ shmc_segment_unlink(const char *name, const shmc_segment_desc *desc)
 {
     static const shmc_segment_desc defaults;
     const shmc_segment_desc *d = desc != NULL ? desc : &defaults;
-    const bool force = (d->flags & SHMC_FORCE) != 0;
+    const uint64_t deadline_ns = shmi_deadline(SHMC_LOCK_TIMEOUT_NS);
+    shmi_geometry g;
     shmc_segment s;
-    int r = shmi_segment_name(&s, name, d);
 
-    if (r != SHMC_OK) return r;
-    r = s.fd = shmi_file_open(s.dirfd, s.file, false);
-    if (r >= 0) {
-        if (!force && !shmi_file_is_segment(s.fd))
-            r = shmi_fail(SHMC_ECORRUPT, "remove '%s': %s/%s is not a segment; "
-                          "left alone", name, s.dir, s.file);
-        else if (!force && shmi_lock_try(s.fd, SHMI_LOCK_PRESENCE, true) < 0)
-            r = shmi_fail(SHMC_EBUSY, "remove segment '%s': a live process has "
-                          "it open", name);
-        else
-            r = shmi_file_unlink(s.dirfd, s.file);
+    shmi_segment_clear(&s);
+    int r = shmi_geometry_of(d, &g);
+    if (r == SHMC_OK) r = shmi_segment_name(&s, name, d);
+    if (r == SHMC_OK && (d->flags & SHMC_FORCE)) {
+        r = shmi_file_unlink(s.dirfd, s.file);
+        if (r < 0) r = shmi_fail_os(r, "remove segment", name, s.dir, s.file);
+    } else if (r == SHMC_OK) {
+        do {
+            r = shmi_segment_unlink_unused(&s);
+            shmi_segment_close_fd(&s.fd);
+        } while (r == SHMC_EAGAIN && shmi_now_ns() < deadline_ns);
+        if (r == SHMC_EAGAIN)
+            r = shmi_fail(SHMC_EBUSY, "remove segment '%s': others keep "
+                          "creating and removing it", name);
     }
-    if (r < 0 && (s.fd < 0 || r != SHMC_ECORRUPT) && r != SHMC_EBUSY)
-        r = shmi_fail_os(r, "remove segment", name, s.dir, s.file);
     shmi_segment_release(&s);
-    return r < 0 ? r : SHMC_OK;
+    return r;
 }
 
 /* >>segments in memory */
@@ -1102,36 +1281,42 @@ shmc_segment_format(void *mem, uint64_t bytes, const shmc_segment_desc *desc)
     return SHMC_OK;
 }
 
+/* Without locks, `start` is the claim of a slot.                          */
+static int
+shmi_memory_join(shmc_segment *s)
+{
+    for (uint32_t i = 0; i < s->max_participants; i++) {
+        uint64_t nobody = 0;
+        if (!shmi_cas_64(&s->participants[i].start, &nobody, 1)) continue;
+        shmi_participant_fill(s, i, NULL);
+        return SHMC_OK;
+    }
+    return shmi_fail(SHMC_ELIMIT, "map a segment: all %u participant slots are "
+                     "taken", s->max_participants);
+}
+
 SHMC_API int
 shmc_segment_map(shmc_segment *s, void *mem, uint64_t bytes)
 {
-    memset(s, 0, sizeof *s);
-    s->fd = s->dirfd = -1;
+    shmi_segment_clear(s);
     s->memory = true;
     snprintf(s->name, sizeof s->name, "(memory)");
     if (mem == NULL || (uintptr_t)mem % SHMC_LINE != 0)
         return shmi_fail(SHMC_EINVAL, "map a segment at %p: give memory aligned "
                          "to %u bytes", mem, SHMC_LINE);
-    const int r = shmi_segment_check(s, mem, bytes);
+    int r = bytes < sizeof(shmc_segment_shm) ? shmi_segment_too_short(s, bytes)
+                                             : shmi_segment_check(s, mem, bytes);
     if (r != SHMC_OK) return r;
+    shmi_mutex_lock(&shmi_open_list.mutex);
+    shmi_fork_watch();
+    shmi_mutex_unlock(&shmi_open_list.mutex);
     shmi_segment_point(s, mem);
     s->opened = shmi_alloc(s->max_objects * sizeof *s->opened);
-    if (s->opened == NULL) {
-        s->base = NULL;
-        return shmi_fail(SHMC_ENOMEM, "map a segment: no memory for %u words",
-                         s->max_objects);
-    }
-    for (uint32_t i = 0; i < s->max_participants; i++) {
-        uint64_t nobody = 0;        /* without locks, `start` is the claim  */
-        if (!shmi_cas_64(&s->participants[i].start, &nobody, 1)) continue;
-        shmi_participant_fill(s, i, NULL);
-        return SHMC_OK;
-    }
-    shmi_free(s->opened);
-    s->opened = NULL;
-    s->base = NULL;
-    return shmi_fail(SHMC_ELIMIT, "map a segment: all %u participant slots are "
-                     "taken", s->max_participants);
+    r = s->opened != NULL ? shmi_memory_join(s)
+      : shmi_fail(SHMC_ENOMEM, "map a segment: no memory for %u words",
+                  s->max_objects);
+    if (r != SHMC_OK) shmi_memory_leave(s);
+    return r;
 }
 
 /* >>segments: looking around */
@@ -1140,60 +1325,60 @@ typedef struct shmi_each {
     const char *prefix;
     int (*fn)(void *user, const char *name);
     void *user;
+    int answer;                     /* what fn returned to stop             */
 } shmi_each;
 
 static int
 shmi_each_file(void *user, const char *file)
 {
-    const shmi_each *each = user;
+    shmi_each *each = user;
     const size_t n = strlen(each->prefix);
     char name[SHMC_NAME_BYTES];
+    size_t at;
 
     if (strncmp(file, each->prefix, n) != 0 || file[n] != '.') return 0;
     if (strnlen(file + n + 1, sizeof name) == sizeof name) return 0;
     snprintf(name, sizeof name, "%s", file + n + 1);
     for (char *c = name; *c != '\0'; c++)
         if (*c == '+') *c = '/';
-    return each->fn(each->user, name);
+    if (!shmi_name_good(name, &at)) return 0;   /* somebody else's file     */
+    each->answer = each->fn(each->user, name);
+    return each->answer != 0;
 }
 
 SHMC_API int
 shmc_segment_each(const shmc_segment_desc *desc,
                   int (*fn)(void *user, const char *name), void *user)
 {
-    shmi_each each = { NULL, fn, user };
+    shmi_each each = { NULL, fn, user, 0 };
     const char *dir;
     int r = shmi_prefix(desc ? desc->prefix : NULL, &each.prefix);
 
     if (r == SHMC_OK) r = shmi_directory(desc ? desc->dir : NULL, &dir);
     if (r != SHMC_OK) return r;
-    shmi_file_info info;
-    const int fd = shmi_dir_open(dir);
-    if (fd < 0) return shmi_fail_os(fd, "list the folder of prefix",
-                                    each.prefix, dir, "");
-    r = shmi_name_info(fd, ".", &info);
-    shmi_close(fd);
-    if (r < 0) return shmi_fail_os(r, "list the folder of prefix", each.prefix,
-                                   dir, "");
-    return shmi_dir_each(dir, shmi_each_file, &each);
+    r = shmi_dir_each(dir, shmi_each_file, &each);
+    return r >= 0 ? each.answer
+                  : shmi_fail_os(r, "list the folder of prefix", each.prefix,
+                                 dir, "");
 }
 
 SHMC_API int
 shmc_segment_info_get(shmc_segment *s, shmc_segment_info *out)
 {
     memset(out, 0, sizeof *out);
-    if (s->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    const int r = shmi_segment_usable(s, "look at a segment");
+    if (r != SHMC_OK) return r;
     const shmc_segment_shm *h = shmi_segment_head(s);
     out->total_bytes = s->bytes;
     out->heap_bytes = s->heap_bytes;
-    out->created_realtime_ns = h->created_realtime_ns;
+    out->created_realtime_ns = shmi_load_rlx_64(&h->created_realtime_ns);
     out->max_objects = s->max_objects;
     out->max_participants = s->max_participants;
     out->flags = s->ephemeral ? SHMC_EPHEMERAL : 0;
     out->wake = s->wake;
     out->layout_version = SHMI_SEGMENT_VERSION;
-    out->creator_pid = h->creator_pid;
-    memcpy(out->name, h->name, sizeof out->name);
+    memcpy(&out->creator_pid, &h->creator_pid, sizeof out->creator_pid);
+    shmi_copy_out(out->name, h->name, sizeof out->name);
     out->name[sizeof out->name - 1] = '\0';
     for (uint32_t i = 0; i < s->max_objects; i++) {
         shmc_object_info o;
@@ -1227,6 +1412,23 @@ shmc_segment_shared(const shmc_segment *s)
 
 /* >>objects */
 
+/* Give an entry back; the directory lock is held.                         */
+static void
+shmi_entry_free(shmc_entry_shm *e)
+{
+    /* R5 -> A5: who sees the new generation sees an entry that is no longer
+     * READY, until it is READY again with all its new fields.             */
+    shmi_store_rel_32(&e->state, SHMI_DELETING);
+    shmi_store_rel_32(&e->generation, shmi_load_rlx_32(&e->generation) + 1);
+    shmi_store_rel_32(&e->state, SHMI_FREE);
+}
+
+static shmi_mutex *
+shmi_memory_mutex(const shmc_segment *s)
+{
+    return (void *)&shmi_segment_head(s)->memory_lock;
+}
+
 /* Lock the directory against threads of this process, then against other
  * processes, and free what a dead holder left half-done (I3).             */
 static int
@@ -1237,7 +1439,7 @@ shmi_directory_lock(shmc_segment *s)
                          "is open read-only", s->name);
     shmi_mutex_lock(&s->mutex);
     if (s->memory) {
-        shmi_mutex_lock((shmi_mutex *)(void *)&shmi_segment_head(s)->memory_lock);
+        shmi_mutex_lock(shmi_memory_mutex(s));
     } else {
         const int r = shmi_lock_wait(s->fd, SHMI_LOCK_DIRECTORY, true,
                                      shmi_deadline(SHMC_LOCK_TIMEOUT_NS));
@@ -1254,8 +1456,7 @@ shmi_directory_lock(shmc_segment *s)
         if (state == SHMI_FREE || state == SHMI_READY) continue;
         shmi_event(SHMC_LOG_WARN, "segment '%s': freed entry %u, left half-done "
                    "by a process that died", s->name, i);
-        shmi_store_rlx_32(&e->generation, shmi_load_rlx_32(&e->generation) + 1);
-        shmi_store_rel_32(&e->state, SHMI_FREE);
+        shmi_entry_free(e);
     }
     return SHMC_OK;
 }
@@ -1267,9 +1468,7 @@ shmi_directory_unlock(shmc_segment *s)
 
     /* R1 -> A1: the change happens before anybody sees the new count.     */
     shmi_store_rel_32(changes, shmi_load_rlx_32(changes) + 1);
-    if (s->memory)
-        shmi_mutex_unlock((shmi_mutex *)(void *)
-                          &shmi_segment_head(s)->memory_lock);
+    if (s->memory) shmi_mutex_unlock(shmi_memory_mutex(s));
     else
         shmi_lock_release(s->fd, SHMI_LOCK_DIRECTORY);
     shmi_mutex_unlock(&s->mutex);
@@ -1283,10 +1482,10 @@ shmi_entry_read(const shmc_segment *s, uint32_t i, shmc_object_info *out,
 {
     const shmc_entry_shm *e = &s->entries[i];
 
-    /* A3 <- R3: the entry's fields and the object's first bytes happen
-     * before it is READY.                                                 */
-    if (shmi_load_acq_32(&e->state) != SHMI_READY) return SHMC_ENOENT;
+    /* The generation first (A5 <- R5).  A3 <- R3: the entry's fields and
+     * the object's first bytes happen before it is READY.                 */
     *generation = shmi_load_acq_32(&e->generation);
+    if (shmi_load_acq_32(&e->state) != SHMI_READY) return SHMC_ENOENT;
     out->offset = shmi_load_rlx_64(&e->offset);
     out->bytes = shmi_load_rlx_64(&e->bytes);
     out->type_hash = shmi_load_rlx_64(&e->type_hash);
@@ -1299,7 +1498,8 @@ shmi_entry_read(const shmc_segment *s, uint32_t i, shmc_object_info *out,
     shmi_copy_out(out->name, e->name, sizeof out->name);
     out->type_name[sizeof out->type_name - 1] = '\0';
     out->name[sizeof out->name - 1] = '\0';
-    shmi_fence_acq();               /* the copies happen before the recheck */
+    /* The fields are read before the recheck; F4 in shmi_object_create.   */
+    shmi_fence_acq();
     if (shmi_load_rlx_32(&e->state) != SHMI_READY ||
         shmi_load_rlx_32(&e->generation) != *generation) return SHMC_ENOENT;
     if (out->offset % SHMC_LINE != 0 || out->offset < s->heap_at ||
@@ -1315,10 +1515,11 @@ shmc_object_info_get(const shmc_segment *s, uint32_t i, shmc_object_info *out)
     uint32_t generation;
 
     memset(out, 0, sizeof *out);
+    const int r = shmi_segment_usable(s, "look at an object");
+    if (r != SHMC_OK) return r;
     if (i >= s->max_objects)
         return shmi_fail(SHMC_EINVAL, "object %u: segment '%s' has %u entries",
                          i, s->name, s->max_objects);
-    if (s->epoch != shmi_fork_epoch) return SHMC_EFORKED;
     return shmi_entry_read(s, i, out, &generation);
 }
 
@@ -1361,37 +1562,69 @@ shmi_object_suits(const shmc_segment *s, const shmc_object_info *o,
         return shmi_fail(SHMC_ETYPE, "object '%s' in segment '%s' (%s) has "
                          "elements of %u bytes, %u were asked for", o->name,
                          s->name, is, o->elem_bytes, d->elem_bytes);
+    if (d->kind == SHMC_KIND_RAW && o->bytes < d->bytes)
+        return shmi_fail(SHMC_EMISMATCH, "object '%s' in segment '%s' (%s) has "
+                         "%llu bytes, %llu were asked for", o->name, s->name, is,
+                         (unsigned long long)o->bytes,
+                         (unsigned long long)d->bytes);
     return SHMC_OK;
 }
 
-/* Attach to the object found.  Its lock keeps remove away; SHMC_ENOENT if
- * it was removed before we had the lock.                                  */
+/* Keep remove away from entry i, or no longer.  The caller holds s->mutex,
+ * and calls for the first opening and the last closing of this handle.    */
+static int
+shmi_entry_keep(shmc_segment *s, uint32_t i)
+{
+    if (s->inspect) return 0;
+    if (s->memory) {
+        shmi_mutex_lock(shmi_memory_mutex(s));
+        shmi_faa_32(&s->entries[i].opens, 1);
+        shmi_mutex_unlock(shmi_memory_mutex(s));
+        return 0;
+    }
+    return shmi_lock_wait(s->fd, SHMI_LOCK_OBJECTS + i, false,
+                          shmi_deadline(SHMC_LOCK_TIMEOUT_NS));
+}
+
+static void
+shmi_entry_let_go(shmc_segment *s, uint32_t i)
+{
+    if (s->inspect) return;
+    if (!s->memory) shmi_lock_release(s->fd, SHMI_LOCK_OBJECTS + i);
+    else shmi_faa_32(&s->entries[i].opens, UINT32_MAX);
+}
+
+/* Attach to the object found.  SHMC_ENOENT if it was removed before we had
+ * it in our keeping.                                                      */
 static int
 shmi_object_hold(shmc_segment *s, const shmc_object_info *o,
                  uint32_t generation, shmc_object *out)
 {
+    uint32_t *opened = &s->opened[o->index];
     shmc_object_info again;
     uint32_t now;
+    int r = 0;
 
-    if (!s->memory && !s->inspect) {
-        const int r = shmi_lock_wait(s->fd, SHMI_LOCK_OBJECTS + o->index, false,
-                                     shmi_deadline(SHMC_LOCK_TIMEOUT_NS));
-        if (r < 0) return shmi_fail_os(r, "hold an object of segment", s->name,
-                                       s->dir, s->file);
-    }
     shmi_mutex_lock(&s->mutex);
-    const bool same = shmi_entry_read(s, o->index, &again, &now) == SHMC_OK &&
-                      now == generation;
-    if (same)
-        s->opened[o->index]++;
-    else if (s->opened[o->index] == 0 && !s->memory && !s->inspect)
-        shmi_lock_release(s->fd, SHMI_LOCK_OBJECTS + o->index);
+    if (*opened == 0) r = shmi_entry_keep(s, o->index);
+    if (r < 0) {
+        r = shmi_fail_os(r, "hold an object of segment", s->name, s->dir,
+                         s->file);
+    } else if (shmi_entry_read(s, o->index, &again, &now) != SHMC_OK ||
+               now != generation) {
+        if (*opened == 0) shmi_entry_let_go(s, o->index);
+        r = SHMC_ENOENT;
+    } else if (*opened == UINT32_MAX) {
+        r = shmi_fail(SHMC_ELIMIT, "object '%s' in segment '%s' was opened 2^32 "
+                      "times and not closed", o->name, s->name);
+    } else {
+        ++*opened;
+        out->mem = s->base + o->offset;
+        out->bytes = o->bytes;
+        out->index = o->index;
+    }
     shmi_mutex_unlock(&s->mutex);
-    if (!same) return SHMC_ENOENT;
-    out->mem = s->base + o->offset;
-    out->bytes = o->bytes;
-    out->index = o->index;
-    return SHMC_OK;
+    return r;
 }
 
 /* Find the lowest gap of `bytes` between the extents in use (I4).         */
@@ -1425,7 +1658,8 @@ shmi_object_create(shmc_segment *s, const char *name,
     uint32_t i = 0;
     uint64_t offset = 0;
 
-    while (i < s->max_objects && s->entries[i].state != SHMI_FREE) i++;
+    while (i < s->max_objects &&
+           shmi_load_acq_32(&s->entries[i].state) != SHMI_FREE) i++;
     if (i == s->max_objects)
         return shmi_fail(SHMC_ELIMIT, "create object '%s': the directory of "
                          "segment '%s' has room for %u; create it with a larger "
@@ -1440,8 +1674,11 @@ shmi_object_create(shmc_segment *s, const char *name,
                          (unsigned long long)s->heap_bytes);
     if (r != SHMC_OK)
         return shmi_fail(r, "create object '%s': the directory of segment '%s' "
-                         "is damaged", name, s->name);
+                         "is damaged; unlink the segment", name, s->name);
     shmc_entry_shm *e = &s->entries[i];
+    /* F4: that the entry was freed (R5) happens before its new fields: who
+     * copies one of these finds the generation changed.                   */
+    shmi_fence_rel();
     shmi_store_rlx_64(&e->offset, offset);
     shmi_store_rlx_64(&e->bytes, d->bytes);
     shmi_store_rel_32(&e->state, SHMI_BUILDING);
@@ -1449,7 +1686,8 @@ shmi_object_create(shmc_segment *s, const char *name,
     shmi_store_rlx_32(&e->kind, d->kind);
     shmi_store_rlx_32(&e->version, d->version);
     shmi_store_rlx_32(&e->elem_bytes, d->elem_bytes);
-    e->creator_pid = shmi_process_id();
+    const int32_t pid = shmi_process_id();
+    shmi_copy_in(&e->creator_pid, &pid, sizeof pid);
     shmi_store_rlx_64(&e->created_realtime_ns, shmi_realtime_ns());
     char text[SHMC_NAME_BYTES] = "";
     snprintf(text, sizeof e->type_name, "%s", d->type_name ? d->type_name : "");
@@ -1459,38 +1697,57 @@ shmi_object_create(shmc_segment *s, const char *name,
     shmi_copy_in(e->name, text, sizeof e->name);
     memset(s->base + offset, 0, d->bytes);
     r = d->init != NULL ? d->init(s->base + offset, d->bytes, d->user) : 0;
+    if (r < 0) {
+        shmi_entry_free(e);
+        return r;
+    }
     /* R3 -> A3: fields and contents happen before it can be found.        */
-    shmi_store_rel_32(&e->state, r < 0 ? SHMI_FREE : SHMI_READY);
-    return r < 0 ? r : SHMC_OK;
+    shmi_store_rel_32(&e->state, SHMI_READY);
+    return SHMC_OK;
+}
+
+/* Check what a caller hands in before anything is locked.                 */
+static int
+shmi_object_asked(const shmc_segment *s, const char *name,
+                  const shmc_object_desc *d, bool create)
+{
+    int r = shmi_segment_usable(s, create ? "open an object"
+                                          : "attach to an object");
+
+    if (r == SHMC_OK) r = shmc_name_check(name);
+    if (r != SHMC_OK) return r;
+    if (create && d->bytes == 0)
+        return shmi_fail(SHMC_EINVAL, "create object '%s': bytes is 0", name);
+    if (d->type_name != NULL && strnlen(d->type_name, SHMC_TYPE_NAME_BYTES) ==
+                                SHMC_TYPE_NAME_BYTES)
+        return shmi_fail(SHMC_EINVAL, "object '%s': type_name '%.70s' has more "
+                         "than %d bytes", name, d->type_name,
+                         SHMC_TYPE_NAME_BYTES - 1);
+    return SHMC_OK;
 }
 
 static int
-shmi_object_get(shmc_segment *s, const char *name, const shmc_object_desc *d,
+shmi_object_get(shmc_segment *s, const char *name, const shmc_object_desc *desc,
                 shmc_object *out, bool create)
 {
+    static const shmc_object_desc defaults;
+    const shmc_object_desc *d = desc != NULL ? desc : &defaults;
+    const uint64_t deadline_ns = shmi_deadline(SHMC_LOCK_TIMEOUT_NS);
     shmc_object_info o;
     uint32_t generation = 0;
     bool created = false;
-    int r;
 
     memset(out, 0, sizeof *out);
-    if (s->base == NULL)
-        return shmi_fail(SHMC_ECLOSED, "open object: its segment is not open");
-    if (s->epoch != shmi_fork_epoch)
-        return shmi_fail(SHMC_EFORKED, "open object in segment '%s': the handle "
-                         "is the parent process's; open the segment again",
-                         s->name);
-    if ((r = shmc_name_check(name)) != SHMC_OK) return r;
-    if (create && d->bytes == 0)
-        return shmi_fail(SHMC_EINVAL, "create object '%s': bytes is 0", name);
-    for (;;) {
+    int r = shmi_object_asked(s, name, d, create);
+    if (r != SHMC_OK) return r;
+    do {
         r = shmi_entry_find(s, name, &o, &generation);
         if (r == SHMC_OK) {
             r = shmi_object_suits(s, &o, d);
             if (r == SHMC_OK) r = shmi_object_hold(s, &o, generation, out);
-            out->created = created;
+            out->created = r == SHMC_OK && created;
             if (r != SHMC_ENOENT) return r;
-            continue;
+            continue;               /* removed meanwhile                    */
         }
         if (r != SHMC_ENOENT) return r;
         if (!create)
@@ -1502,7 +1759,9 @@ shmi_object_get(shmc_segment *s, const char *name, const shmc_object_desc *d,
         if (created) r = shmi_object_create(s, name, d);
         shmi_directory_unlock(s);
         if (r != SHMC_OK) return r;
-    }
+    } while (shmi_now_ns() < deadline_ns);
+    return shmi_fail(SHMC_ETIMEDOUT, "open object '%s' in segment '%s': others "
+                     "keep creating and removing it", name, s->name);
 }
 
 SHMC_API int
@@ -1522,14 +1781,41 @@ shmc_object_attach(shmc_segment *s, const char *name,
 SHMC_API int
 shmc_object_close(shmc_segment *s, shmc_object *object)
 {
+    int r = SHMC_OK;
+
     if (object->mem == NULL)
         return shmi_fail(SHMC_ECLOSED, "close object: it is not open");
     object->mem = NULL;
     if (s->base == NULL || s->epoch != shmi_fork_epoch) return SHMC_OK;
     shmi_mutex_lock(&s->mutex);
-    if (--s->opened[object->index] == 0 && !s->memory && !s->inspect)
-        shmi_lock_release(s->fd, SHMI_LOCK_OBJECTS + object->index);
+    if (object->index >= s->max_objects || s->opened[object->index] == 0)
+        r = shmi_fail(SHMC_EINVAL, "close object %u of segment '%s': it is not "
+                      "open", object->index, s->name);
+    else if (--s->opened[object->index] == 0)
+        shmi_entry_let_go(s, object->index);
     shmi_mutex_unlock(&s->mutex);
+    return r;
+}
+
+/* Free the object found, unless somebody has it; the directory is locked. */
+static int
+shmi_object_free(shmc_segment *s, uint32_t i)
+{
+    shmc_entry_shm *e = &s->entries[i];
+    const uint64_t lock = SHMI_LOCK_OBJECTS + i;
+
+    if (s->opened[i] != 0) return SHMC_EBUSY;
+    if (s->memory) {
+        if (shmi_load_acq_32(&e->opens) != 0) return SHMC_EBUSY;
+        shmi_entry_free(e);
+        return SHMC_OK;
+    }
+    const int r = shmi_lock_try(s->fd, lock, true);
+    if (r == SHMI_OS_EAGAIN) return SHMC_EBUSY;
+    if (r < 0) return shmi_fail_os(r, "lock an object of segment", s->name,
+                                   s->dir, s->file);
+    shmi_entry_free(e);
+    shmi_lock_release(s->fd, lock);
     return SHMC_OK;
 }
 
@@ -1538,26 +1824,13 @@ shmc_object_remove(shmc_segment *s, const char *name)
 {
     shmc_object_info o;
     uint32_t generation;
+    int r = shmi_segment_usable(s, "remove an object");
 
-    if (s->epoch != shmi_fork_epoch)
-        return shmi_fail(SHMC_EFORKED, "remove object: the handle is the parent "
-                         "process's; open the segment again");
-    int r = shmi_directory_lock(s);
+    if (r == SHMC_OK) r = shmc_name_check(name);
+    if (r == SHMC_OK) r = shmi_directory_lock(s);
     if (r != SHMC_OK) return r;
     r = shmi_entry_find(s, name, &o, &generation);
-    if (r == SHMC_OK) {
-        const uint64_t lock = SHMI_LOCK_OBJECTS + o.index;
-        const bool ours = s->opened[o.index] != 0;
-        if (ours || (!s->memory && shmi_lock_try(s->fd, lock, true) < 0)) {
-            r = SHMC_EBUSY;
-        } else {
-            shmc_entry_shm *e = &s->entries[o.index];
-            shmi_store_rel_32(&e->state, SHMI_DELETING);
-            shmi_store_rel_32(&e->generation, generation + 1);
-            shmi_store_rel_32(&e->state, SHMI_FREE);
-            if (!s->memory) shmi_lock_release(s->fd, lock);
-        }
-    }
+    if (r == SHMC_OK) r = shmi_object_free(s, o.index);
     shmi_directory_unlock(s);
     if (r == SHMC_EBUSY)
         return shmi_fail(r, "remove object '%s' from segment '%s': a live "

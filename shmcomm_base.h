@@ -85,7 +85,8 @@ SHMC_API const char *shmc_last_error(void);
  * the first call failures (and nothing else) go to stderr, one line each.
  * SHMC_ENOENT, SHMC_EEXIST, SHMC_EAGAIN, SHMC_ETIMEDOUT and SHMC_EBUSY are
  * answers, not failures: they set shmc_last_error and are not logged.
- * Safety  call it before other threads use the library.                   */
+ * Safety  call it before other threads use the library.  `fn` runs in the
+ *         thread that failed, perhaps inside a lock: it calls no shmcomm. */
 SHMC_API void shmc_log_set(shmc_log_fn fn, void *user, int level);
 
 /* ---- names ------------------------------------------------------------- */
@@ -122,6 +123,9 @@ SHMC_API void shmi_event(int level, const char *fmt, ...) SHMI_PRINTF(2, 3);
 /* Fail with a system call's error: code, sentence and advice from it.     */
 SHMC_API int  shmi_fail_os(int os, const char *doing, const char *name,
                            const char *dir, const char *file);
+
+/* The same as shmc_name_check, without a sentence; *at is where it fails.  */
+SHMC_API bool shmi_name_good(const char *name, size_t *at);
 
 /* Choose what was asked for, the environment's, or the default; checked.  */
 SHMC_API int  shmi_prefix(const char *asked, const char **out);
@@ -201,6 +205,15 @@ shmi_log_out(int level, const char *text)
     }
 }
 
+/* Names come from users and from shared memory: a control character becomes
+ * '?', so that one sentence stays one line.                               */
+static void
+shmi_printable(char *text)
+{
+    for (; *text != '\0'; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7f) *text = '?';
+}
+
 SHMC_API int
 shmi_fail(int code, const char *fmt, ...)
 {
@@ -210,6 +223,7 @@ shmi_fail(int code, const char *fmt, ...)
     va_start(ap, fmt);
     const int used = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    shmi_printable(text);
     if (used >= 0 && (size_t)used < sizeof text)
         snprintf(text + used, sizeof text - (size_t)used, " [%s]",
                  shmc_error_name(code));
@@ -229,6 +243,7 @@ shmi_event(int level, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    shmi_printable(text);
     shmi_log_out(level, text);
 }
 
@@ -244,6 +259,7 @@ shmi_os_code(int os)
         { SHMI_OS_ENFILE, SHMC_ELIMIT },   { SHMI_OS_EOPNOTSUPP, SHMC_ENOTSUP },
         { SHMI_OS_EISDIR, SHMC_ENOTSUP },  { SHMI_OS_ETIMEDOUT, SHMC_ETIMEDOUT },
         { SHMI_OS_ELOOP,  SHMC_ECORRUPT }, { SHMI_OS_EINVAL, SHMC_ECORRUPT },
+        { SHMI_OS_ENOTDIR, SHMC_ENAME }, { SHMI_OS_ENAMETOOLONG, SHMC_ENAME },
     };
     for (size_t i = 0; i < sizeof map / sizeof map[0]; i++)
         if (map[i].os == os) return map[i].code;
@@ -264,6 +280,8 @@ shmi_os_advice(int code)
     case SHMC_ENOMEM: return "raise the limit of locked memory (ulimit -l) or "
                              "ask for less";
     case SHMC_ECORRUPT: return "the file is not a segment; remove it";
+    case SHMC_ENAME: return "set SHMCOMM_DIR to a folder";
+    case SHMC_ETIMEDOUT: return "is a process stopped (SIGSTOP, debugger)?";
     default: return "see the system's own error";
     }
 }
@@ -288,32 +306,47 @@ shmi_name_char(char c)
            (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
 }
 
+SHMC_API bool
+shmi_name_good(const char *name, size_t *at)
+{
+    size_t part = 0;
+
+    for (*at = 0; ; ++*at) {
+        const char c = name[*at];
+        if (c != '/' && c != '\0') {
+            if (!shmi_name_char(c)) return false;
+            continue;
+        }
+        const size_t n = *at - part;
+        if (n == 0 || (n == 1 && name[part] == '.') ||
+            (n == 2 && name[part] == '.' && name[part + 1] == '.')) {
+            *at = part;
+            return false;
+        }
+        if (c == '\0') return *at < SHMC_NAME_BYTES;
+        part = *at + 1;
+    }
+}
+
 SHMC_API int
 shmc_name_check(const char *name)
 {
+    size_t at;
+
     if (name == NULL || name[0] == '\0')
         return shmi_fail(SHMC_ENAME, "name is empty; give 1 to %d bytes",
                          SHMC_NAME_BYTES - 1);
     if (strnlen(name, SHMC_NAME_BYTES) == SHMC_NAME_BYTES)
         return shmi_fail(SHMC_ENAME, "name '%.32s...' is longer than %d bytes",
                          name, SHMC_NAME_BYTES - 1);
-    const char *part = name;
-    for (const char *c = name; ; c++) {
-        if (*c != '/' && *c != '\0') {
-            if (shmi_name_char(*c)) continue;
-            return shmi_fail(SHMC_ENAME, "name '%s' has byte 0x%02x at %d; use "
-                             "A-Z a-z 0-9 . _ - and '/' between parts", name,
-                             (unsigned)(unsigned char)*c, (int)(c - name));
-        }
-        const ptrdiff_t n = c - part;
-        if (n == 0 || (n == 1 && part[0] == '.') ||
-            (n == 2 && part[0] == '.' && part[1] == '.'))
-            return shmi_fail(SHMC_ENAME, "name '%s' has an empty, '.' or '..' "
-                             "part at %d; write it like robot/pose", name,
-                             (int)(part - name));
-        if (*c == '\0') return SHMC_OK;
-        part = c + 1;
-    }
+    if (shmi_name_good(name, &at)) return SHMC_OK;
+    const char c = name[at];
+    if (c != '/' && c != '\0' && !shmi_name_char(c))
+        return shmi_fail(SHMC_ENAME, "name '%s' has byte 0x%02x at %zu; use "
+                         "A-Z a-z 0-9 . _ - and '/' between parts", name,
+                         (unsigned)(unsigned char)c, at);
+    return shmi_fail(SHMC_ENAME, "name '%s' has an empty, '.' or '..' part at "
+                     "%zu; write it like robot/pose", name, at);
 }
 
 SHMC_API int

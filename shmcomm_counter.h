@@ -37,14 +37,19 @@ extern "C" {
 
 /* ---- API ---------------------------------------------------------------- */
 
-/* Open a counter: one writer, any number of readers (also read-only).
- * Errors  SHMC_EBUSY another live writer; those of shmc_object_open.      */
+/* Open a counter: one writer, any number of readers (also read-only).  The
+ * value outlives its writers; the next one goes on from it.
+ * Safety  one thread writes.
+ * Errors  SHMC_EBUSY another live writer; SHMC_EROFS a writer needs a
+ *         writable segment; those of shmc_object_open (read-only: attach). */
 SHMC_API int shmc_counter_open(shmc_counter *c, shmc_segment *s,
                                const char *name, bool writer);
 SHMC_API int shmc_counter_close(shmc_counter *c);
 
-/* Add to a counter.  Cost  wait-free: a load and a store, no locked
- * instruction.  Crash  the value is before or after, never torn.          */
+/* Add to a counter.
+ * Cost    wait-free: a load and a store, no locked instruction.
+ * Crash   the value is before or after, never torn.
+ * Errors  SHMC_EROFS not opened as the writer; SHMC_EFORKED.              */
 SHMC_INLINE int
 shmc_counter_add(shmc_counter *c, uint64_t n)
 {
@@ -55,11 +60,12 @@ shmc_counter_add(shmc_counter *c, uint64_t n)
     return SHMC_OK;
 }
 
-/* Read a counter.  Cost  wait-free; takes the line from no other reader.  */
+/* Read a counter that is open (0 where it is not).
+ * Cost  wait-free; takes the line from no other reader.                   */
 SHMC_INLINE uint64_t
 shmc_counter_get(const shmc_counter *c)
 {
-    return shmi_load_rlx_64(&c->shm->value);
+    return SHMI_LIKELY(c->shm != NULL) ? shmi_load_rlx_64(&c->shm->value) : 0;
 }
 
 #ifdef __cplusplus
@@ -87,28 +93,29 @@ shmc_counter_open(shmc_counter *c, shmc_segment *s, const char *name,
     r = s->read_only ? shmc_object_attach(s, name, &desc, &c->object)
                      : shmc_object_open(s, name, &desc, &c->object);
     if (r != SHMC_OK) return r;
+    c->shm = c->object.mem;
+    c->segment = s;
+    c->epoch = shmi_fork_epoch;
     if (c->object.bytes < sizeof *c->shm)
         r = shmi_fail(SHMC_ECORRUPT, "counter '%s' in segment '%s' has %llu "
                       "bytes", name, s->name,
                       (unsigned long long)c->object.bytes);
-    c->shm = c->object.mem;
-    c->segment = s;
-    c->epoch = shmi_fork_epoch;
-    if (r == SHMC_OK && writer)
+    else if (writer)
         r = shmi_role_claim(s, &c->shm->owner, "the counter's writer");
     c->writer = writer && r == SHMC_OK;
-    if (r != SHMC_OK) shmc_object_close(s, &c->object);
+    if (r != SHMC_OK) shmc_counter_close(c);
     return r;
 }
 
 SHMC_API int
 shmc_counter_close(shmc_counter *c)
 {
-    if (c->object.mem == NULL)
+    if (c->shm == NULL)
         return shmi_fail(SHMC_ECLOSED, "close counter: it is not open");
     if (c->writer && c->epoch == shmi_fork_epoch)
         shmi_role_drop(c->segment, &c->shm->owner);
     c->writer = false;
+    c->shm = NULL;
     return shmc_object_close(c->segment, &c->object);
 }
 

@@ -219,6 +219,14 @@ SHMC_API int shmi_file_publish(int fd, int dirfd, const char *name);
  *         socket or device.                                               */
 SHMC_API int shmi_file_open(int dirfd, const char *name, bool read_only);
 
+/* Open the file of a descriptor once more: another open file description,
+ * which sees the locks of the first as somebody else's.  Returns a
+ * descriptor.  Errors  -EACCES by the file's mode; -ENOENT no /proc.      */
+SHMC_API int shmi_file_again(int fd, bool read_only);
+
+/* Set the permission bits exactly.  Errors  -EPERM not the owner.         */
+SHMC_API int shmi_file_mode(int fd, uint32_t mode);
+
 /* Look at an open file; at a name (a link itself, not where it leads).    */
 SHMC_API int shmi_file_info_get(int fd, shmi_file_info *out);
 SHMC_API int shmi_name_info(int dirfd, const char *name, shmi_file_info *out);
@@ -756,6 +764,23 @@ shmi_file_open(int dirfd, const char *name, bool read_only)
     if (r == 0) return fd;
     if (fd >= 0) (void)close(fd);
     return r;
+}
+
+SHMC_API int
+shmi_file_again(int fd, bool read_only)
+{
+    char path[32];
+
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return shmi_os_result(open(path, (read_only ? O_RDONLY : O_RDWR) |
+                               O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+}
+
+SHMC_API int
+shmi_file_mode(int fd, uint32_t mode)
+{
+    if (mode > 07777) return -EINVAL;
+    return shmi_os_result(fchmod(fd, (mode_t)mode));
 }
 
 static int
