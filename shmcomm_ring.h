@@ -351,9 +351,10 @@ shmc_spsc_push(shmc_spsc *q, const void *msg, uint32_t bytes)
         if (shmi_lane_see_head(l) != SHMC_OK) return SHMC_ECORRUPT;
         if (l->mine - l->seen == l->limit) return SHMC_EAGAIN;
     }
+    const uint64_t tail = l->mine;
     /* A plain copy: by I3 and A2 nobody else touches the slot till R1.    */
-    memcpy(shmi_spsc_slot(l, l->mine), msg, bytes);
-    shmi_lane_publish_tail(l, l->mine + 1);
+    memcpy(shmi_spsc_slot(l, tail), msg, bytes);
+    shmi_lane_publish_tail(l, tail + 1);
     return SHMC_OK;
 }
 
@@ -372,9 +373,10 @@ shmc_spsc_pop(shmc_spsc *q, void *msg, uint32_t bytes)
         if (shmi_lane_see_tail(l) != SHMC_OK) return SHMC_ECORRUPT;
         if (l->seen == l->mine) return SHMC_EAGAIN;
     }
+    const uint64_t head = l->mine;
     /* A plain copy: by I3 and A1 nobody else touches the slot till R2.    */
-    memcpy(msg, shmi_spsc_slot(l, l->mine), bytes);
-    shmi_lane_publish_head(l, l->mine + 1);
+    memcpy(msg, shmi_spsc_slot(l, head), bytes);
+    shmi_lane_publish_head(l, head + 1);
     return SHMC_OK;
 }
 
@@ -602,6 +604,7 @@ shmi_ring_check(const void *mem, uint64_t bytes, uint32_t magic,
 {
     const shmi_ring_head_shm *shm = (const shmi_ring_head_shm *)mem;
     shmi_ring_head_shm h;
+    memset(private_copy, 0, sizeof *private_copy);
     if (!mem || (uintptr_t)mem % SHMC_LINE != 0)
         return shmi_fail(SHMC_EINVAL, "map a %s: memory at %p is not %u-byte"
                          " aligned", what, mem, SHMC_LINE);

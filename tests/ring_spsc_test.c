@@ -119,10 +119,11 @@ format_rejects_unsuited_memory(void **state)
     shmc_spsc q;
     pair_format(&t, &d);
     uint8_t *mem = (uint8_t *)t.mem;
-    assert_int_equal(shmc_spsc_format(NULL, t.bytes, &d), SHMC_EINVAL);
+    void *volatile none = NULL;             /* compilers warn of a literal  */
+    assert_int_equal(shmc_spsc_format(none, t.bytes, &d), SHMC_EINVAL);
     assert_int_equal(shmc_spsc_format(mem + 8, t.bytes, &d), SHMC_EINVAL);
     assert_int_equal(shmc_spsc_format(mem, t.bytes - 1, &d), SHMC_ENOSPC);
-    assert_int_equal(shmc_spsc_map(&q, NULL, t.bytes, 1), SHMC_EINVAL);
+    assert_int_equal(shmc_spsc_map(&q, none, t.bytes, 1), SHMC_EINVAL);
     assert_int_equal(shmc_spsc_map(&q, mem + 8, t.bytes, 1), SHMC_EINVAL);
     assert_int_equal(shmc_spsc_map(&q, mem, 127, 1), SHMC_ECORRUPT);
     assert_int_equal(shmc_spsc_map(&q, mem, t.bytes - 1, 1), SHMC_ECORRUPT);
@@ -761,27 +762,35 @@ waiting_side_learns_of_its_peers_death_once(void **state)
     seg_close(&g);
 }
 
+/* As if the peer's last message showed between the look at the queue and the
+ * look at its owner.                                                       */
+static int
+pop_at_the_second_try(const shmi_lane_wait *w)
+{
+    uint32_t *tries = (uint32_t *)w->to;
+    return ++*tries < 2 ? SHMC_EAGAIN : SHMC_OK;
+}
+
 static void
 last_message_of_the_dead_is_told_before_the_death(void **state)
 {
     (void)state;
     seg g;
     shmc_spsc c;
-    uint64_t v = 0;
+    uint32_t tries = 0;
     const shmc_spsc_desc d = { 8, 8, 1, NULL };
     seg_open(&g, "last", SHMC_WAKE_FENCE);
     assert_int_equal(shmc_spsc_open(&c, &g.s, "q", &d, SHMC_CONSUMER), 0);
-    const pid_t child = start_child(g.name, produce_three_and_loan);
-    test_kill(child);
-    /* As if the messages showed between the look at the queue and the look
-     * at the owner: the watch must be untold.                             */
-    shmi_lane_wait w = { shmi_spsc_try, &c.lane, &c, NULL, &v, 8 };
+    test_kill(start_child(g.name, produce_three_and_loan));
+    shmi_lane_wait w = { pop_at_the_second_try, &c.lane, &c, NULL, &tries, 4 };
+    assert_int_equal(shmi_lane_try_or_look(&w), SHMC_OK);
+    assert_int_equal(tries, 2);
+    assert_int_equal(shmi_peer_slice(&c.lane.watch), SHMC_PEER_CHECK_NS);
+    c.lane.watch.look_ns = 0;
     assert_int_equal(shmi_peer_look(&c.lane.watch), SHMC_EPEERDEAD);
     assert_int_equal(shmi_peer_slice(&c.lane.watch), SHMC_RECHECK_NS);
-    c.lane.watch.told = 0;
     c.lane.watch.look_ns = 0;
-    assert_int_equal(shmi_lane_try_or_look(&w), SHMC_OK);
-    assert_int_equal(v, 0);
+    assert_int_equal(shmi_peer_look(&c.lane.watch), SHMC_EAGAIN);
     assert_int_equal(shmc_spsc_close(&c), SHMC_OK);
     seg_close(&g);
 }
