@@ -728,7 +728,8 @@ shmi_file_reserve(int fd, uint64_t bytes)
         if (r == 0) {
             at += n;
         } else if (r == -EINTR) {
-            /* A signal undid this step.  Shorter ones get past the next.  */
+            /* A signal undid this step (in Linux before 6.11, any signal).
+             * With a fast timer only shorter steps get through.           */
             if (step > 65536) step /= 2;
             r = 0;
         }
@@ -1039,6 +1040,7 @@ SHMC_API const char *
 shmi_os_error(int negative_errno, char *buf, size_t bytes)
 {
     const char *name = NULL, *text = NULL;
+    int r;
 
     if (bytes == 0) return "";
 #if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 32)
@@ -1047,8 +1049,10 @@ shmi_os_error(int negative_errno, char *buf, size_t bytes)
         text = strerrordesc_np(-negative_errno);
     }
 #endif
-    if (name != NULL) snprintf(buf, bytes, "%s (%s)", text, name);
-    else snprintf(buf, bytes, "system error %d", negative_errno);
+    /* Cut to fit, on purpose: looking at the result tells the compiler.   */
+    if (name != NULL) r = snprintf(buf, bytes, "%s (%s)", text, name);
+    else r = snprintf(buf, bytes, "system error %d", negative_errno);
+    if (r < 0) buf[0] = '\0';
     return buf;
 }
 
