@@ -125,8 +125,9 @@ shmi_bell_wait(shmi_bell_shm *bell, bool asymmetric, shmi_try_fn try_fn,
     if (r != SHMC_EAGAIN || timeout_ns == 0) return r;
     const uint64_t deadline = shmi_deadline(timeout_ns);
     if (bell == NULL && slice_ns > 1000000) slice_ns = 1000000;
-    for (uint32_t i = 0; i < SHMC_SPIN_TRIES + SHMC_YIELD_TRIES; i++) {
-        if (i < SHMC_SPIN_TRIES) shmi_relax();
+    const uint32_t spins = SHMC_SPIN_TRIES, tries = spins + SHMC_YIELD_TRIES;
+    for (uint32_t i = 0; i < tries; i++) {
+        if (i < spins) shmi_relax();
         else shmi_yield();
         r = try_fn(ctx);
         if (r != SHMC_EAGAIN) return r;
