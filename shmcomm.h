@@ -829,7 +829,7 @@ static int
 shmi_segment_name(shmc_segment *s, const char *name,
                   const shmc_segment_desc *d)
 {
-    const char *dir;
+    const char *dir = NULL;
 
     int r = shmi_directory(d->dir, &dir);
     if (r == SHMC_OK)
@@ -1351,7 +1351,7 @@ shmc_segment_each(const shmc_segment_desc *desc,
                   int (*fn)(void *user, const char *name), void *user)
 {
     shmi_each each = { NULL, fn, user, 0 };
-    const char *dir;
+    const char *dir = NULL;
     int r = shmi_prefix(desc ? desc->prefix : NULL, &each.prefix);
 
     if (r == SHMC_OK) r = shmi_directory(desc ? desc->dir : NULL, &dir);
