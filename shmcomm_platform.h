@@ -588,15 +588,6 @@ shmi_clock_ns(clockid_t clock)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static struct timespec
-shmi_timespec(uint64_t ns)
-{
-    struct timespec t;
-    t.tv_sec = (time_t)(ns / 1000000000u);
-    t.tv_nsec = (long)(ns % 1000000000u);
-    return t;
-}
-
 SHMC_API uint64_t shmi_realtime_ns(void) { return shmi_clock_ns(CLOCK_REALTIME); }
 
 SHMC_API uint64_t
@@ -610,6 +601,15 @@ shmi_deadline(int64_t timeout_ns)
 /* >>wait and wake */
 
 #ifndef SHMC_BACKEND_WAITS
+
+static struct timespec
+shmi_timespec(uint64_t ns)
+{
+    struct timespec t;
+    t.tv_sec = (time_t)(ns / 1000000000u);
+    t.tv_nsec = (long)(ns % 1000000000u);
+    return t;
+}
 
 SHMC_API uint64_t shmi_now_ns(void) { return shmi_clock_ns(CLOCK_MONOTONIC); }
 
