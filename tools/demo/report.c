@@ -163,7 +163,7 @@ kill_print(const outcome *out)
            "       controller\n");
     for (int w = 0; w < 3; w++) {
         if (w < 2)
-            printf("%.1f s %-25s", out->window_s, w == 0 ? "before the kill"
+            printf("%.2f s %-24s", out->window_s, w == 0 ? "before the kill"
                                                        : "around the kill");
         else printf("%-31s", "the whole run");
         for (int t = 0; t < TICKERS; t++)
