@@ -349,27 +349,20 @@ SHMC_INLINE void shmi_fence_compiler(void) { __asm__ volatile("" ::: "memory"); 
 
 #if defined(SHMI_BACKEND_CK)
 
-/* On x86-64 these two are for the compiler only: the CPU moves no load after
- * a load or store, and no store before either.  On arm64 they are dmb ish. */
-SHMC_INLINE void shmi_fence_acq(void) { ck_pr_fence_acquire(); }
-SHMC_INLINE void shmi_fence_rel(void) { ck_pr_fence_release(); }
-
-SHMC_INLINE void
-shmi_fence_sc(void)
-{
-#if defined(__x86_64__)
-    /* A locked instruction orders all as mfence does, in less time.       */
-    uint32_t stack_word = 0;
-    ck_pr_add_32(&stack_word, 0);
-#else
-    ck_pr_fence_memory();
-#endif
-}
-
 /* Relaxed all, where the CPU knows a difference: a fence stands before what
- * releases and after what acquires.                                       */
+ * releases and after what acquires.  On x86-64 these fences are for the
+ * compiler only, as the CPU moves no load after a load or store, and no
+ * store before either; on arm64 they are dmb ish.                         */
 #define SHMI_BEFORE()              ck_pr_fence_release()
 #define SHMI_AFTER()               ck_pr_fence_acquire()
+#define SHMI_FENCE_ACQUIRE         ck_pr_fence_acquire()
+#define SHMI_FENCE_RELEASE         ck_pr_fence_release()
+#if defined(__x86_64__)
+/* A locked instruction orders all as mfence does, in less time.           */
+#define SHMI_FENCE_SEQ_CST         uint32_t stack = 0; ck_pr_add_32(&stack, 0)
+#else
+#define SHMI_FENCE_SEQ_CST         ck_pr_fence_memory()
+#endif
 #define SHMI_LOAD(N, p, order)     ck_pr_load_##N(p)
 #define SHMI_STORE(N, p, v, order) ck_pr_store_##N(p, v)
 #define SHMI_CAS(N, p, e, v)       ck_pr_cas_##N##_value(p, *(e), v, e)
@@ -385,26 +378,16 @@ shmi_fence_sc(void)
  * is: nothing false is reported, and what it hides the model tests show.  */
 extern uint32_t shmi_tsan_fence_word;
 #define SHMI_FENCE(order)                                                     \
-    __atomic_thread_fence(__ATOMIC_##order);                                  \
-    (void)__atomic_fetch_add(&shmi_tsan_fence_word, 0u, __ATOMIC_##order)
-#if !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wtsan"
-#endif
+    __atomic_thread_fence(order);                                             \
+    (void)__atomic_fetch_add(&shmi_tsan_fence_word, 0u, order)
 #else
-#define SHMI_FENCE(order) __atomic_thread_fence(__ATOMIC_##order)
+#define SHMI_FENCE(order)          __atomic_thread_fence(order)
 #endif
-
-SHMC_INLINE void shmi_fence_acq(void) { SHMI_FENCE(ACQUIRE); }
-SHMC_INLINE void shmi_fence_rel(void) { SHMI_FENCE(RELEASE); }
-SHMC_INLINE void shmi_fence_sc(void) { SHMI_FENCE(SEQ_CST); }
-
-#if SHMI_TSAN && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
-
 #define SHMI_BEFORE()              ((void)0)
 #define SHMI_AFTER()               ((void)0)
+#define SHMI_FENCE_ACQUIRE         SHMI_FENCE(__ATOMIC_ACQUIRE)
+#define SHMI_FENCE_RELEASE         SHMI_FENCE(__ATOMIC_RELEASE)
+#define SHMI_FENCE_SEQ_CST         SHMI_FENCE(__ATOMIC_SEQ_CST)
 #define SHMI_LOAD(N, p, order)     __atomic_load_n(p, __ATOMIC_##order)
 #define SHMI_STORE(N, p, v, order) __atomic_store_n(p, v, __ATOMIC_##order)
 #define SHMI_CAS(N, p, e, v)                                                  \
@@ -414,6 +397,17 @@ SHMC_INLINE void shmi_fence_sc(void) { SHMI_FENCE(SEQ_CST); }
 #define SHMI_SWAP(N, p, v)         __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL)
 
 #endif /* back end */
+
+#if SHMI_TSAN && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wtsan"
+#endif
+SHMC_INLINE void shmi_fence_acq(void) { SHMI_FENCE_ACQUIRE; }
+SHMC_INLINE void shmi_fence_rel(void) { SHMI_FENCE_RELEASE; }
+SHMC_INLINE void shmi_fence_sc(void) { SHMI_FENCE_SEQ_CST; }
+#if SHMI_TSAN && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 #define SHMI_ATOMICS(N, T)                                                    \
     SHMC_INLINE T shmi_load_rlx_##N(const T *p)                               \

@@ -651,6 +651,48 @@ open_fails_when_the_kind_of_file_is_unknown(void **state)
     shmi_close(fd);
 }
 
+static void
+file_opened_again_has_locks_of_its_own(void **state)
+{
+    const int fd = unnamed(10);
+    const int again = shmi_file_again(fd, false);
+    const int reader = shmi_file_again(fd, true);
+    shmi_file_info one, two;
+
+    (void)state;
+    assert_true(again >= 0 && reader >= 0);
+    assert_int_equal(shmi_file_info_get(fd, &one), 0);
+    assert_int_equal(shmi_file_info_get(again, &two), 0);
+    assert_true(one.inode == two.inode && one.device == two.device);
+    assert_int_equal(shmi_lock_try(fd, 0, true), 0);
+    assert_int_equal(shmi_lock_try(again, 0, true), SHMI_OS_EAGAIN);
+    assert_int_equal(write(again, "x", 1), 1);
+    assert_int_equal(write(reader, "x", 1), -1);
+    assert_true((fcntl(again, F_GETFD) & FD_CLOEXEC) != 0);
+    shmi_close(reader);
+    shmi_close(again);
+    assert_int_equal(shmi_lock_probe(fd, 0), 0);
+    shmi_close(fd);
+    assert_int_equal(shmi_file_again(-1, true), SHMI_OS_ENOENT);
+}
+
+static void
+mode_can_be_set_later(void **state)
+{
+    const int fd = unnamed(10);
+    const mode_t old = umask(077);
+    shmi_file_info info;
+
+    (void)state;
+    assert_int_equal(shmi_file_mode(fd, 0666), 0);
+    assert_int_equal(shmi_file_info_get(fd, &info), 0);
+    assert_int_equal(info.mode, 0666);
+    assert_int_equal(shmi_file_mode(fd, 010000), SHMI_OS_EINVAL);
+    assert_int_equal(shmi_file_mode(-1, 0600), SHMI_OS_EBADF);
+    umask(old);
+    shmi_close(fd);
+}
+
 /* ---- info, unlink, close ----------------------------------------------- */
 
 static void
@@ -714,6 +756,8 @@ main(void)
         DIR_CASE(open_for_reading_cannot_write),
         DIR_CASE(open_obeys_the_mode_of_the_file),
         DIR_CASE(open_fails_when_the_kind_of_file_is_unknown),
+        DIR_CASE(file_opened_again_has_locks_of_its_own),
+        DIR_CASE(mode_can_be_set_later),
         DIR_CASE(info_tells_about_a_link_not_its_target),
         DIR_CASE(unlinked_file_lives_until_it_is_closed),
     };
