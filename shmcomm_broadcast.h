@@ -54,13 +54,24 @@ typedef struct shmc_bcast_desc {    /* zero: default, or what exists        */
  * BUSY, DONE or VOID, all modulo 2^64.
  * I1: only who moved tail from p to p + 1 writes cell p mod slot_count, and
  *     only if no live publisher is inside that cell for an older position.
+ *     (max_publishers 1: only who holds the seat writes, at tail.)
  * I2: a publisher's intent names p from before it moves tail until cell p
  *     is DONE or given up.  So: tail > p, no live intent for p, and (looked
  *     at after that) a stamp that is not p's DONE  =>  p stays empty.
- * I3: arena bytes [low, head) are whole; low moves up before their bytes
- *     are written again, head moves up before a cell refers to them.
+ * I3: what a cell refers to in an arena is whole as long as low <= its
+ *     `at`; low moves up before these bytes are written again, head moves up
+ *     before a cell refers to them, so that a successor does not.
  * I4: reliable: tail - slot_count <= the cursor of every seated subscriber
  *     at every position from the one where it took its seat.
+ * Edges (what is stored before R happens before what is loaded after A):
+ * R0 -> A0  BUSY, then the new bytes; a copy, then the stamp again
+ * R1 -> A1  the message, then DONE; DONE, then the message
+ * R2 -> A2  low, then the new bytes; a copy from an arena, then low again
+ * R3 -> A3  intent (alone: DONE), then tail; tail, then intents
+ * R4 -> A4  arena head and low, then the seat's owner word; a successor
+ * R5 -> A5  a reader's loads, then its cursor; the cursor, then new bytes
+ * R6 -> A6  all of a publication, then its intent is cleared; the stamp
+ * F2 <> F3  a seat, then tail; tail, then the seats (see join_subscriber)
  * W = only writer, R = reader, (..) = ordering edge named in the code.     */
 
 #define SHMI_BCAST_MAGIC 0x42435354u    /* "BCST"                           */
@@ -68,9 +79,15 @@ typedef struct shmc_bcast_desc {    /* zero: default, or what exists        */
 enum { SHMI_BCAST_VERSION = 1 };
 enum { SHMI_BUSY = 1, SHMI_DONE = 2, SHMI_VOID = 3 };
 enum { SHMI_RECORD_BYTES = 64, SHMI_BCAST_ARENA_BYTES = 262144 };
-/* Every so many fruitless looks in a row, a subscriber inspects publishers
- * and a publisher asks the kernel who is alive.                           */
-enum { SHMI_BCAST_IDLE = 1024, SHMI_BCAST_FULL = 16 };
+/* Every so many fruitless looks in a row, a subscriber looks at tail, or at
+ * the cell behind, and a publisher asks the kernel who is alive.          */
+enum { SHMI_BCAST_IDLE = 1024, SHMI_BCAST_PEEK = 8, SHMI_BCAST_FULL = 16 };
+/* How long a subscriber takes a publisher that is in its way for alive.   */
+enum { SHMI_BCAST_TRUST_NS = 200000 };
+/* No call goes round more often, whatever the shared bytes say.           */
+enum { SHMI_BCAST_ROUNDS = 1 << 16 };
+/* A history besides SHMC_BCAST_ALL: what is gone already counts as lost.  */
+enum { SHMI_BCAST_BEGIN = -2 };
 
 typedef struct shmi_bcast_cell_shm {
     uint64_t stamp;                 /* W publisher (R1)  R subscriber (A1)  */
@@ -87,7 +104,7 @@ SHMC_LAYOUT_SIZE(shmi_bcast_cell_shm, SHMC_LINE);
 
 typedef struct shmi_bcast_arena_shm {
     uint64_t low;                   /* W publisher (R2)  R subscriber (A2)  */
-    uint64_t head;                  /* W publisher (R1)  R successor (A4)   */
+    uint64_t head;                  /* W publisher (R4)  R successor (A4)   */
     uint8_t  pad[SHMC_LINE - 16];
 } shmi_bcast_arena_shm;
 SHMC_LAYOUT_SIZE(shmi_bcast_arena_shm, SHMC_LINE);
@@ -100,20 +117,22 @@ typedef struct shmi_bcast_record_shm {  /* before each payload in an arena  */
 SHMC_LAYOUT_SIZE(shmi_bcast_record_shm, SHMI_RECORD_BYTES);
 
 typedef struct shmi_bcast_shm {
-    shmi_ring_head_shm head;        /* aux: max_bytes, arena_bytes, arenas
-                                       at, max_subscribers, cells at        */
+    shmi_ring_head_shm head;        /* aux: max_bytes, arena_bytes,
+                                       max_subscribers                      */
     uint64_t tail;                  /* W publishers (R3) R everybody (A3)   */
     uint8_t  pad0[SHMC_LINE - 8];
     shmi_bell_shm readable;         /* subscribers sleep here               */
     shmi_bell_shm writable;         /* publishers sleep here                */
     uint64_t voids;                 /* W publishers by RMW, rarely          */
     uint64_t dropped;               /* W publishers by RMW, rarely          */
-    uint8_t  pad1[SHMC_LINE - 16];
+    uint64_t seats;                 /* W subscribers that sit down, by CAS  */
+    uint8_t  pad1[SHMC_LINE - 24];  /* (F2)  R publishers (F3)              */
 } shmi_bcast_shm;
 SHMC_LAYOUT_AT(shmi_bcast_shm, tail, 1 * SHMC_LINE);
 SHMC_LAYOUT_AT(shmi_bcast_shm, readable, 2 * SHMC_LINE);
 SHMC_LAYOUT_AT(shmi_bcast_shm, writable, 3 * SHMC_LINE);
 SHMC_LAYOUT_AT(shmi_bcast_shm, voids, 4 * SHMC_LINE);
+SHMC_LAYOUT_AT(shmi_bcast_shm, seats, 4 * SHMC_LINE + 16);
 SHMC_LAYOUT_SIZE(shmi_bcast_shm, 5 * SHMC_LINE);
 
 /* Words of a subscriber's seat.  A seat counts only while `active` equals
@@ -129,11 +148,17 @@ typedef struct shmc_bcast {
     uint64_t mask;
     uint64_t next;                  /* publisher: tail if alone; subscriber:
                                        position to read                     */
+    uint32_t ready;                 /* fork epoch + 1; 0: closed or lent    */
     uint32_t epoch, role, seat, idle;
+    bool     quick;                 /* publisher: alone and lossy           */
     bool     reliable, waitable, asymmetric, alone, seated, lent;
     uint64_t gate;                  /* publisher: slowest cursor last seen  */
     uint64_t joined;                /* subscriber: losses count from here   */
+    uint64_t first, kept;           /* subscriber: where it begins; seated:
+                                       from here on all waits for it (I4)   */
     uint64_t lost, gap;             /* subscriber: in all; the last time    */
+    uint64_t passed;                /* subscriber: positions left empty     */
+    uint64_t blocked_at, trust_ns;  /* subscriber: waits for next's taker   */
     uint64_t *cursor;               /* subscriber: word in its seat         */
     uint64_t arena_bytes, low, head, offset;    /* publisher's own arena    */
     uint64_t lent_at;               /* subscriber: arena count borrowed     */
@@ -185,6 +210,7 @@ SHMC_API int shmc_bcast_stats_get(const shmc_bcast *h, shmc_bcast_stats *out);
 
 /* ---- API: slow parts of the calls below -------------------------------- */
 
+SHMC_API int shmi_bcast_refuse(const shmc_bcast *h);
 SHMC_API int shmi_bcast_send_any(shmc_bcast *h, const void *data,
                                  uint32_t bytes);
 SHMC_API int shmi_bcast_next(shmc_bcast *h);
@@ -212,7 +238,7 @@ shmi_bcast_fill(shmc_bcast *h, uint64_t position, const void *data,
     shmi_fence_rel();
     shmi_store_rlx_32(&cell->bytes, bytes);
     if (bytes <= SHMC_BCAST_INLINE_BYTES) {
-        shmi_copy_in(cell->data, data, bytes);
+        if (bytes != 0) shmi_copy_in(cell->data, data, bytes);
     } else {
         shmi_store_rlx_32(&cell->seat, h->seat);
         shmi_store_rlx_64(&cell->at, at);
@@ -225,17 +251,22 @@ shmi_bcast_fill(shmc_bcast *h, uint64_t position, const void *data,
  * Safety  this handle's thread; any number of publishers at once.
  * Cost    lossy: wait-free with max_publishers 1, else lock-free with one
  *         locked instruction; O(bytes).  A system call only if waitable and
- *         somebody sleeps.
- * Crash   dying before R1 loses this message only; subscribers pass it.
- * Errors  SHMC_EMSGSIZE; SHMC_EAGAIN reliable and full; SHMC_ECORRUPT a
- *         peer broke the ring; SHMC_EINVAL not opened as producer.
+ *         somebody sleeps, or to ask whether the publisher that sits in the
+ *         cell for a whole lap is alive.
+ * Crash   dying before R1 loses this message only; subscribers pass it.  A
+ *         publisher *stopped* between R3 and R1 holds up those behind it,
+ *         in a lossy ring for one lap at most.
+ * Errors  SHMC_EMSGSIZE; SHMC_EAGAIN reliable and full, or stopped
+ *         publishers sit in all cells; SHMC_ECORRUPT a peer broke the
+ *         arena; SHMC_EBUSY there is a loan; SHMC_EINVAL not opened as
+ *         producer; SHMC_ECLOSED; SHMC_EFORKED.
  * Source  seqlock per cell, as in Aeron's broadcast buffer and DPDK.      */
 SHMC_INLINE int
 shmc_bcast_send(shmc_bcast *h, const void *data, uint32_t bytes)
 {
-    if (SHMI_UNLIKELY(h->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
-    if (!h->alone || h->reliable || bytes > SHMC_BCAST_INLINE_BYTES ||
-        bytes > h->max_bytes)
+    if (SHMI_UNLIKELY(h->ready != shmi_fork_epoch + 1))
+        return shmi_bcast_refuse(h);
+    if (!h->quick || bytes > SHMC_BCAST_INLINE_BYTES || bytes > h->max_bytes)
         return shmi_bcast_send_any(h, data, bytes);
     const uint64_t position = h->next;
     shmi_bcast_fill(h, position, data, bytes, 0);
@@ -254,9 +285,11 @@ SHMC_API int shmc_bcast_send_wait(shmc_bcast *h, const void *data,
                                   uint32_t bytes, int64_t timeout_ns);
 
 /* Lend room for a message of up to `bytes`; write it, then commit what it
- * became.  One loan at a time.  Owner  the caller until commit or abort.
+ * became.  One loan at a time, and no send meanwhile.  After SHMC_EAGAIN or
+ * SHMC_EMSGSIZE from commit the loan stays: commit again, or abort.
+ * Owner   the caller until commit or abort.
  * Crash   dying with a loan loses nothing but it.
- * Errors  as send; SHMC_EBUSY there is a loan already.                    */
+ * Errors  as send.                                                        */
 SHMC_API int shmc_bcast_loan(shmc_bcast *h, uint32_t bytes, void **data);
 SHMC_API int shmc_bcast_commit(shmc_bcast *h, uint32_t bytes);
 SHMC_API int shmc_bcast_abort(shmc_bcast *h);
@@ -265,26 +298,31 @@ SHMC_API int shmc_bcast_abort(shmc_bcast *h);
 
 /* Receive the next message by copy.  Returns its bytes.
  * Safety  this handle's thread; works read-only.
- * Cost    wait-free, O(bytes); never waits for a publisher, dead or alive.
+ * Cost    wait-free, O(bytes).  A system call only to wake a publisher that
+ *         waits for room, or to ask whether the publisher that took the next
+ *         position a while ago and others overtook is alive.
  * Crash   a subscriber's death leaves nothing but its seat.
  * Errors  SHMC_EAGAIN nothing new; SHMC_ELAPPED messages were overwritten
  *         before they were read: shmc_bcast_gap says how many, the next
  *         call goes on behind them; SHMC_EMSGSIZE `cap` is too small, the
- *         message stays (shmc_bcast_next_bytes).                          */
+ *         message stays (shmc_bcast_next_bytes); SHMC_ECORRUPT a peer broke
+ *         this message, the next call goes on behind it; SHMC_EBUSY there is
+ *         a borrow; SHMC_EINVAL not opened to read; SHMC_ECLOSED;
+ *         SHMC_EFORKED.                                                   */
 SHMC_INLINE int
 shmc_bcast_recv(shmc_bcast *h, void *buf, uint32_t cap)
 {
-    if (SHMI_UNLIKELY(h->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
-    for (;;) {
+    if (SHMI_UNLIKELY(h->ready != shmi_fork_epoch + 1))
+        return shmi_bcast_refuse(h);
+    for (uint32_t round = 0; round < SHMI_BCAST_ROUNDS; round++) {
         const shmi_bcast_cell_shm *cell = &h->cells[h->next & h->mask];
         const uint64_t done = shmi_stamp(h->next, SHMI_DONE);
         /* A1 <- R1: the cell is whole, if it still is below.              */
         if (SHMI_LIKELY(shmi_load_acq_64(&cell->stamp) == done)) {
             const uint32_t bytes = shmi_load_rlx_32(&cell->bytes);
-            if (bytes > SHMC_BCAST_INLINE_BYTES)
+            if (bytes > SHMC_BCAST_INLINE_BYTES || bytes > cap)
                 return shmi_bcast_recv_arena(h, buf, cap);
-            if (bytes > cap) return SHMC_EMSGSIZE;
-            shmi_copy_out(buf, cell->data, bytes);
+            if (bytes != 0) shmi_copy_out(buf, cell->data, bytes);
             /* A0 <- R0: if a byte was a later message's, so is the stamp. */
             shmi_fence_acq();
             if (SHMI_LIKELY(shmi_load_rlx_64(&cell->stamp) == done)) {
@@ -297,6 +335,7 @@ shmc_bcast_recv(shmc_bcast *h, void *buf, uint32_t cap)
         const int r = shmi_bcast_next(h);
         if (r != SHMC_OK) return r;
     }
+    return SHMC_EAGAIN;
 }
 
 /* The same, waiting for a message.  Errors  also SHMC_ETIMEDOUT;
@@ -321,7 +360,9 @@ SHMC_API int shmc_bcast_borrow_wait(shmc_bcast *h, const void **data,
 SHMC_API int shmc_bcast_next_bytes(shmc_bcast *h);
 
 /* Messages lost by this subscriber: in all, and at the last SHMC_ELAPPED.
- * A position that its publisher left empty counts only if overwritten.    */
+ * Exact, but for this: a position that its publisher left empty, because it
+ * died (or others passed by a stopped one), counts as one if it lies in what
+ * was overwritten.                                                        */
 SHMC_INLINE uint64_t shmc_bcast_lost(const shmc_bcast *h) { return h->lost; }
 SHMC_INLINE uint64_t shmc_bcast_gap(const shmc_bcast *h) { return h->gap; }
 
@@ -504,6 +545,30 @@ shmi_bcast_point(shmc_bcast *h, void *mem, uint64_t bytes,
     return SHMC_OK;
 }
 
+/* Say why a call is not let in: h->ready is not the epoch's.              */
+SHMC_API int
+shmi_bcast_refuse(const shmc_bcast *h)
+{
+    if (h->shm == NULL) return SHMC_ECLOSED;
+    return h->epoch != shmi_fork_epoch ? SHMC_EFORKED : SHMC_EBUSY;
+}
+
+static int
+shmi_bcast_usable(const shmc_bcast *h)
+{
+    if (h->shm == NULL || h->epoch != shmi_fork_epoch)
+        return shmi_bcast_refuse(h);
+    return SHMC_OK;
+}
+
+/* Note a loan or a borrow, or its end: it keeps the other calls out.      */
+static void
+shmi_bcast_lend(shmc_bcast *h, bool lent)
+{
+    h->lent = lent;
+    h->ready = lent ? 0 : shmi_fork_epoch + 1;
+}
+
 /* Sit down as a publisher: go on where the seat's last owner stopped.     */
 static int
 shmi_bcast_join_publisher(shmc_bcast *h)
@@ -515,8 +580,9 @@ shmi_bcast_join_publisher(shmc_bcast *h)
 
     if (r < 0) return r;
     h->seat = (uint32_t)r;
+    const uint64_t tail = shmi_load_acq_64(&h->shm->tail);  /* A3 <- R3     */
     shmi_bcast_arena_shm *line = &h->arena_lines[h->seat];
-    /* A4 <- R1 of the last owner, through the seat's owner word.          */
+    /* A4 <- R4 of the last owner, through the seat's owner word.          */
     h->low = shmi_load_acq_64(&line->low);
     h->head = shmi_load_acq_64(&line->head);
     if (h->low > h->head || h->head - h->low > h->arena_bytes ||
@@ -528,31 +594,32 @@ shmi_bcast_join_publisher(shmc_bcast *h)
                          (unsigned long long)h->head);
     }
     h->offset = h->arena_bytes != 0 ? h->head % h->arena_bytes : 0;
-    h->next = shmi_load_acq_64(&h->shm->tail);      /* A3 <- R3             */
-    h->gate = h->next - h->slot_count;              /* look before trusting */
-    /* A lone publisher may have died between its DONE and its tail.       */
-    while (h->alone && shmi_load_acq_64(&h->cells[h->next & h->mask].stamp) ==
-                       shmi_stamp(h->next, SHMI_DONE))
+    h->gate = tail - h->slot_count;                 /* look before trusting */
+    h->quick = h->alone && !h->reliable;
+    if (!h->alone) return SHMC_OK;
+    h->next = tail;
+    /* Its last owner may have died between DONE and tail.                 */
+    while (shmi_load_acq_64(&h->cells[h->next & h->mask].stamp) ==
+           shmi_stamp(h->next, SHMI_DONE))
         h->next++;
-    if (h->alone) shmi_store_rel_64(&h->shm->tail, h->next);
+    shmi_store_rel_64(&h->shm->tail, h->next);      /* R3 -> A3             */
     return SHMC_OK;
 }
 
-/* Find the oldest position that `history` and the ring still offer.       */
+/* Find the oldest position that `history` and the ring still offer: its cell
+ * is not at a later one.  Whether it is DONE, comes to be, or stays empty is
+ * seen when it is read.                                                   */
 static uint64_t
 shmi_bcast_first(const shmc_bcast *h, uint64_t tail, int32_t history)
 {
     uint64_t back = history < 0 ? h->slot_count : (uint64_t)history;
 
     if (back > h->slot_count) back = h->slot_count;
-    while (back > 0) {
+    for (; back > 0; back--) {
         const uint64_t p = tail - back;
-        const uint64_t stamp =
-            shmi_load_acq_64(&h->cells[p & h->mask].stamp);
-        /* The cells that a new ring starts with are VOID at p too.        */
-        if ((stamp | 3) == (shmi_stamp(p, 0) | 3) &&
-            (stamp & 3) == SHMI_DONE) break;
-        back--;
+        const uint64_t stamp = shmi_load_acq_64(&h->cells[p & h->mask].stamp);
+        /* VOID at p: a new ring, which began behind p.                    */
+        if ((int64_t)(stamp - shmi_stamp(p, SHMI_DONE)) <= 0) break;
     }
     return tail - back;
 }
@@ -562,6 +629,9 @@ shmi_bcast_join_subscriber(shmc_bcast *h, uint32_t role, int32_t history)
 {
     uint64_t tail = shmi_load_acq_64(&h->shm->tail);        /* A3 <- R3     */
 
+    if (history < SHMI_BCAST_BEGIN)
+        return shmi_fail(SHMC_EINVAL, "broadcast ring: history %d; give a number "
+                         "of messages or SHMC_BCAST_ALL", (int)history);
     if (h->reliable && role == SHMC_CONSUMER) {
         const int r = shmi_seat_claim(h->segment, h->subs, h->max_subscribers,
                                       NULL, NULL);
@@ -570,18 +640,24 @@ shmi_bcast_join_subscriber(shmc_bcast *h, uint32_t role, int32_t history)
         h->seated = true;
         shmi_seat_shm *seat = &h->subs[h->seat];
         h->cursor = &seat->word[SHMI_SUB_CURSOR];
+        /* No seat from `seats` on was ever taken: publishers skip these.  */
+        uint64_t seats = shmi_load_acq_64(&h->shm->seats);
+        while (seats <= h->seat &&
+               !shmi_cas_64(&h->shm->seats, &seats, h->seat + 1)) { }
         shmi_store_rel_64(h->cursor, shmi_bcast_first(h, tail, history));
         shmi_store_rel_64(&seat->word[SHMI_SUB_ACTIVE],
                           shmi_owner_self(h->segment));
-        /* F2 pairs with F3 in shmi_bcast_look: a publisher whose scan missed
-         * this seat took its gate from a tail not later than the one read
-         * here, so that nothing from here on is overwritten unread (I4).  */
+        /* F2 <> F3 in shmi_bcast_look: a publisher whose scan missed this
+         * seat took its gate from a tail not later than the one read here,
+         * so that nothing from here on is overwritten unread (I4).        */
         shmi_fence_sc();
         tail = shmi_load_acq_64(&h->shm->tail);
     }
-    h->joined = tail;
-    h->next = shmi_bcast_first(h, tail, history);
+    h->joined = h->kept = tail;
+    h->next = h->first = shmi_bcast_first(h, tail, history);
+    h->blocked_at = h->next - 1;
     if (h->seated) shmi_store_rel_64(h->cursor, h->next);
+    if (history == SHMI_BCAST_BEGIN) h->joined = h->next = 0;
     return SHMC_OK;
 }
 
@@ -597,16 +673,22 @@ shmi_bcast_join(shmc_bcast *h, uint32_t role, int32_t history)
                          role == SHMC_PRODUCER ? "producer" : "reliable consumer",
                          h->segment->name);
     h->role = role;
+    /* No cell is ever at this position: who was not opened to read is told
+     * so when its receive looks closer.                                   */
+    h->next = shmi_load_acq_64(&h->shm->tail) + (UINT64_C(1) << 60);
+    int r = SHMC_OK;
     switch (role) {
-    case SHMC_PRODUCER: return shmi_bcast_join_publisher(h);
+    case SHMC_PRODUCER: r = shmi_bcast_join_publisher(h); break;
     case SHMC_CONSUMER:
-    case SHMC_WATCHER:  return shmi_bcast_join_subscriber(h, role, history);
-    case SHMC_OBSERVER: return SHMC_OK;
+    case SHMC_WATCHER:  r = shmi_bcast_join_subscriber(h, role, history); break;
+    case SHMC_OBSERVER: break;
     default:
         return shmi_fail(SHMC_EINVAL, "broadcast ring: role %u; give "
                          "SHMC_PRODUCER, SHMC_CONSUMER, SHMC_WATCHER or "
                          "SHMC_OBSERVER", role);
     }
+    if (r == SHMC_OK) shmi_bcast_lend(h, false);
+    return r;
 }
 
 SHMC_API int
@@ -654,7 +736,8 @@ shmi_bcast_suits(const shmi_bcast_geometry *g, const shmc_bcast_desc *d)
                            g->subscribers);
     if (r == SHMC_OK)
         r = shmi_ring_same(what, "arena_bytes", d->arena_bytes, g->arena_bytes);
-    if (r == SHMC_OK) r = shmi_ring_same(what, "mode", d->mode, g->mode);
+    if (r == SHMC_OK)
+        r = shmi_ring_same(what, "mode (1 lossy, 2 reliable)", d->mode, g->mode);
     if (r == SHMC_OK)
         r = shmi_ring_same(what, "waitable", d->waitable, g->waitable);
     return r;
@@ -704,6 +787,7 @@ shmc_bcast_close(shmc_bcast *h)
         }
     }
     h->shm = NULL;
+    h->ready = 0;
     return h->segment != NULL ? shmc_object_close(h->segment, &h->object)
                               : SHMC_OK;
 }
@@ -711,8 +795,10 @@ shmc_bcast_close(shmc_bcast *h)
 SHMC_API int
 shmc_bcast_stats_get(const shmc_bcast *h, shmc_bcast_stats *out)
 {
+    const int r = shmi_bcast_usable(h);
+
     memset(out, 0, sizeof *out);
-    if (h->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    if (r != SHMC_OK) return r;
     out->sent = shmi_load_acq_64(&h->shm->tail);
     out->voids = shmi_load_rlx_64(&h->shm->voids);
     out->dropped = shmi_load_rlx_64(&h->shm->dropped);
@@ -740,7 +826,9 @@ shmi_bcast_look(shmc_bcast *h, bool full)
 
     shmi_fence_sc();                /* F3 pairs with F2                     */
     const uint64_t tail = least;
-    for (uint32_t i = 0; i < h->max_subscribers; i++) {
+    uint64_t seats = shmi_load_acq_64(&h->shm->seats);
+    if (seats > h->max_subscribers) seats = h->max_subscribers;
+    for (uint64_t i = 0; i < seats; i++) {
         shmi_seat_shm *seat = &h->subs[i];
         uint64_t owner = shmi_load_acq_64(&seat->owner);
         if (owner == 0 ||
@@ -752,7 +840,7 @@ shmi_bcast_look(shmc_bcast *h, bool full)
             if (!shmi_cas_64(&seat->owner, &owner, 0)) continue;
             shmi_faa_64(&h->shm->dropped, 1);
             shmi_event(SHMC_LOG_WARN, "broadcast ring: gave up subscriber %u, "
-                       "which died %llu messages behind", i,
+                       "which died %llu messages behind", (unsigned)i,
                        (unsigned long long)(tail - cursor));
             continue;
         }
@@ -764,26 +852,37 @@ shmi_bcast_look(shmc_bcast *h, bool full)
     h->gate = least;
 }
 
-/* Tell whether a live publisher other than us is at `position`, or (earlier)
- * at any earlier position that shares its cell.                           */
-static bool
-shmi_bcast_intended(const shmc_bcast *h, uint64_t position, bool earlier)
+/* Find, from seat i on, a publisher other than us that is at `position`, or
+ * (earlier) at any earlier position that shares its cell.  Returns its seat,
+ * or max_publishers.                                                      */
+static uint32_t
+shmi_bcast_intender(const shmc_bcast *h, uint32_t i, uint64_t position,
+                    bool earlier)
 {
-    for (uint32_t i = 0; i < h->max_publishers; i++) {
+    for (; i < h->max_publishers; i++) {
         if (h->role == SHMC_PRODUCER && i == h->seat) continue;
         /* A6 <- R6: a cleared intent shows all that was done under it.    */
         const uint64_t intent = shmi_load_acq_64(&h->pubs[i].intent);
         if (intent == 0) continue;
         const uint64_t apart = (position - (intent >> 1)) & UINT64_MAX >> 1;
-        if (earlier ? apart == 0 || (apart & h->mask) != 0 : apart != 0)
-            continue;
+        if (earlier ? apart != 0 && (apart & h->mask) == 0 : apart == 0) break;
+    }
+    return i;
+}
+
+/* The same, of live ones only: is there one?                              */
+static bool
+shmi_bcast_intended(const shmc_bcast *h, uint64_t position, bool earlier)
+{
+    for (uint32_t i = 0; ; i++) {
+        i = shmi_bcast_intender(h, i, position, earlier);
+        if (i == h->max_publishers) return false;
         if (shmi_owner_alive(h->segment,
                              shmi_load_acq_64(&h->pubs[i].owner))) return true;
     }
-    return false;
 }
 
-enum { SHMI_TAKE = 0, SHMI_PASS = 1, SHMI_RETRY = 2 };
+enum { SHMI_TAKE = 1, SHMI_PASS = 2, SHMI_RETRY = 3 };
 
 /* May we write the cell of `position`, the tail just seen?                */
 static int
@@ -794,11 +893,12 @@ shmi_bcast_cell_free(const shmc_bcast *h, uint64_t position)
     const uint64_t stamp = shmi_load_acq_64(&cell->stamp);
 
     if (SHMI_LIKELY((stamp | 1) == (last | 1))) return SHMI_TAKE;
-    if ((int64_t)(stamp - shmi_stamp(position, 0)) >= 0)
-        return shmi_load_acq_64(&h->shm->tail) == position ? SHMC_ECORRUPT
-                                                            : SHMI_RETRY;
+    /* Somebody was faster (or the stamp is damaged, and gets replaced).   */
+    if ((int64_t)(stamp - shmi_stamp(position, 0)) >= 0 &&
+        shmi_load_acq_64(&h->shm->tail) != position) return SHMI_RETRY;
     /* The last lap's owner is inside, died, or passed.  By I2 the intents
-     * of all that may be inside are visible: tail showed us their claims. */
+     * of all that may be inside are visible: tail showed us their claims.
+     * Should tail be stale, the claim that follows fails.                 */
     return shmi_bcast_intended(h, position, true) ? SHMI_PASS : SHMI_TAKE;
 }
 
@@ -813,40 +913,54 @@ shmi_bcast_has_room(shmc_bcast *h, uint64_t position)
                                                          : SHMC_EAGAIN;
 }
 
-/* Take the next position and publish.  `record` is the arena record that
- * holds the payload, or NULL.                                             */
+/* Claim the next position whose cell we may write.  `record` is the arena
+ * record that holds the payload, or NULL.  Each round that fails was won by
+ * another publisher, or passes a cell with a stopped one inside.          */
+static int
+shmi_bcast_claim(shmc_bcast *h, shmi_bcast_record_shm *record, uint64_t *out)
+{
+    uint64_t *intent = &h->pubs[h->seat].intent;
+    uint64_t position = shmi_load_acq_64(&h->shm->tail);    /* A3 <- R3     */
+    uint32_t passes = 0;
+
+    for (uint32_t round = 0; round < SHMI_BCAST_ROUNDS; round++) {
+        if (shmi_bcast_has_room(h, position) != SHMC_OK) break;
+        const int how = shmi_bcast_cell_free(h, position);
+        if (how == SHMI_RETRY) {
+            position = shmi_load_acq_64(&h->shm->tail);     /* A3 <- R3     */
+            continue;
+        }
+        /* Once round, or as many as can be inside cells: there is none.   */
+        if (how == SHMI_PASS && (passes == h->slot_count ||
+                                 passes == h->max_publishers)) break;
+        if (record != NULL) shmi_store_rlx_64(&record->position, position);
+        /* Before tail moves, so that whoever sees position taken sees by
+         * whom; R6 -> A6 for the position before, if we passed it.        */
+        shmi_store_rel_64(intent, position << 1 | 1);
+        if (!shmi_cas_64(&h->shm->tail, &position, position + 1))   /* R3   */
+            continue;
+        if (how == SHMI_TAKE) {
+            *out = position;
+            return SHMC_OK;
+        }
+        shmi_faa_64(&h->shm->voids, 1);
+        passes++;
+        position++;
+    }
+    shmi_store_rel_64(intent, 0);                           /* R6 -> A6     */
+    return SHMC_EAGAIN;
+}
+
 static int
 shmi_bcast_publish_shared(shmc_bcast *h, const void *data, uint32_t bytes,
                           shmi_bcast_record_shm *record, uint64_t at)
 {
-    shmi_seat_shm *seat = &h->pubs[h->seat];
-    uint64_t position = shmi_load_acq_64(&h->shm->tail);    /* A3 <- R3     */
+    uint64_t position;
+    const int r = shmi_bcast_claim(h, record, &position);
 
-    /* Each round that fails was won by another publisher, or passes a cell
-     * with a stopped one inside.                                          */
-    for (;;) {
-        int how = shmi_bcast_has_room(h, position);
-        if (how == SHMC_OK) how = shmi_bcast_cell_free(h, position);
-        if (how < 0) {
-            shmi_store_rel_64(&seat->intent, 0);        /* R6 -> A6         */
-            return how;
-        }
-        if (how == SHMI_RETRY) {
-            position = shmi_load_acq_64(&h->shm->tail);
-            continue;
-        }
-        if (record != NULL) shmi_store_rlx_64(&record->position, position);
-        /* R6 -> A6: and before tail moves, so that whoever sees position
-         * taken sees by whom.                                             */
-        shmi_store_rel_64(&seat->intent, position << 1 | 1);
-        /* R3 -> A3.                                                       */
-        if (!shmi_cas_64(&h->shm->tail, &position, position + 1)) continue;
-        if (how == SHMI_TAKE) break;
-        shmi_faa_64(&h->shm->voids, 1);
-        position++;
-    }
+    if (r != SHMC_OK) return r;
     shmi_bcast_fill(h, position, data, bytes, at);
-    shmi_store_rel_64(&seat->intent, 0);    /* R6 -> A6: after R1           */
+    shmi_store_rel_64(&h->pubs[h->seat].intent, 0); /* R6 -> A6: after R1   */
     h->idle = 0;
     return SHMC_OK;
 }
@@ -890,6 +1004,18 @@ shmi_bcast_record(const shmc_bcast *h, uint64_t offset)
     return (void *)(h->arenas + h->seat * h->arena_bytes + offset);
 }
 
+/* Has every seated subscriber gone past `position`, of a record of ours?  */
+static bool
+shmi_bcast_all_read(shmc_bcast *h, uint64_t position)
+{
+    if ((int64_t)(h->gate - position) > 0) return true;
+    /* At tail or later: a claim that the seat's last owner died before.
+     * Nobody ever saw the record, and nobody may move tail past it but us. */
+    if ((int64_t)(position - shmi_load_acq_64(&h->shm->tail)) >= 0) return true;
+    shmi_bcast_look(h, h->idle++ % SHMI_BCAST_FULL == SHMI_BCAST_FULL - 1);
+    return (int64_t)(h->gate - position) > 0;
+}
+
 /* Free the oldest record of our arena.  Its header lies in shared memory:
  * what it says is loaded once and checked.                                */
 static int
@@ -901,13 +1027,8 @@ shmi_bcast_reclaim(shmc_bcast *h, uint64_t low_offset, uint64_t *span)
     if (bytes == 0 || bytes % SHMI_RECORD_BYTES != 0 ||
         bytes > h->arena_bytes - low_offset || bytes > h->head - h->low)
         return SHMC_ECORRUPT;
-    if (h->reliable) {
-        const uint64_t position = shmi_load_rlx_64(&old->position);
-        if ((int64_t)(h->gate - position) <= 0)
-            shmi_bcast_look(h, h->idle++ % SHMI_BCAST_FULL ==
-                               SHMI_BCAST_FULL - 1);
-        if ((int64_t)(h->gate - position) <= 0) return SHMC_EAGAIN;
-    }
+    if (h->reliable && !shmi_bcast_all_read(h, shmi_load_rlx_64(&old->position)))
+        return SHMC_EAGAIN;
     *span = bytes;
     return SHMC_OK;
 }
@@ -940,7 +1061,7 @@ shmi_bcast_reserve(shmc_bcast *h, uint64_t need)
         shmi_store_rlx_64(&filler->span, pad);
         h->head += pad;
         h->offset = 0;
-        shmi_store_rel_64(&h->arena_lines[h->seat].head, h->head);
+        shmi_store_rel_64(&h->arena_lines[h->seat].head, h->head);  /* R4   */
     }
     return SHMC_OK;
 }
@@ -954,23 +1075,26 @@ shmi_bcast_publish_record(shmc_bcast *h, uint32_t bytes)
     const uint64_t at = h->head, offset = h->offset;
 
     shmi_store_rlx_64(&record->span, span);
+    shmi_store_rlx_64(&record->position, h->gate - 1);      /* free, so far */
     h->head += span;
     h->offset = h->offset + span == h->arena_bytes ? 0 : h->offset + span;
-    /* Before the cell refers to it: should we die in between, a successor
-     * must not write over what a subscriber can already see (I3).         */
+    /* R4 -> A4, and before the cell refers to it: should we die in between,
+     * a successor must not write over what subscribers already see (I3).  */
     shmi_store_rel_64(&h->arena_lines[h->seat].head, h->head);
     const int r = shmi_bcast_publish(h, NULL, bytes, record, at);
     if (r == SHMC_OK) return r;
     h->head = at;                   /* not referred to: ours again          */
     h->offset = offset;
-    shmi_store_rel_64(&h->arena_lines[h->seat].head, h->head);
+    shmi_store_rel_64(&h->arena_lines[h->seat].head, h->head);      /* R4   */
     return r;
 }
 
 static int
 shmi_bcast_may_send(const shmc_bcast *h, uint32_t bytes)
 {
-    if (h->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    const int r = shmi_bcast_usable(h);
+
+    if (r != SHMC_OK) return r;
     if (h->role != SHMC_PRODUCER)
         return shmi_fail(SHMC_EINVAL, "send on a broadcast ring: the handle was "
                          "not opened as SHMC_PRODUCER");
@@ -982,7 +1106,6 @@ shmi_bcast_send_any(shmc_bcast *h, const void *data, uint32_t bytes)
 {
     int r = shmi_bcast_may_send(h, bytes);
 
-    if (r == SHMC_OK && h->lent) r = SHMC_EBUSY;
     if (r != SHMC_OK) return r;
     if (bytes <= SHMC_BCAST_INLINE_BYTES)
         return shmi_bcast_publish(h, data, bytes, NULL, 0);
@@ -1006,7 +1129,7 @@ shmc_bcast_loan(shmc_bcast *h, uint32_t bytes, void **data)
         if (r != SHMC_OK) return r;
         *data = shmi_bcast_record(h, h->offset) + 1;
     }
-    h->lent = true;
+    shmi_bcast_lend(h, true);
     h->lent_bytes = bytes;
     return SHMC_OK;
 }
@@ -1028,18 +1151,20 @@ shmc_bcast_commit(shmc_bcast *h, uint32_t bytes)
                                NULL, 0);
     else
         r = shmi_bcast_publish_record(h, bytes);
-    if (r != SHMC_EAGAIN) h->lent = false;  /* full: commit again, or abort */
+    if (r != SHMC_EAGAIN) shmi_bcast_lend(h, false);
     return r;
 }
 
 SHMC_API int
 shmc_bcast_abort(shmc_bcast *h)
 {
-    if (h->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    const int r = shmi_bcast_usable(h);
+
+    if (r != SHMC_OK) return r;
     if (h->role != SHMC_PRODUCER || !h->lent)
         return shmi_fail(SHMC_EINVAL, "abort on a broadcast ring: there is no "
                          "loan");
-    h->lent = false;
+    shmi_bcast_lend(h, false);
     return SHMC_OK;
 }
 
@@ -1060,8 +1185,8 @@ shmi_bcast_skip(shmc_bcast *h, uint64_t to)
     return SHMC_ELAPPED;
 }
 
-/* The cell is at a later position: go on where the ring still has messages,
- * an eighth of a lap clear of the publishers.                             */
+/* The ring has gone on without us: go on where it still has messages, an
+ * eighth of a lap clear of the publishers.                                */
 static int
 shmi_bcast_lapped(shmc_bcast *h)
 {
@@ -1069,8 +1194,45 @@ shmi_bcast_lapped(shmc_bcast *h)
     const uint64_t clear = h->slot_count / 8 ? h->slot_count / 8 : 1;
     uint64_t to = tail - h->slot_count + clear;
 
+    if (h->seated && (int64_t)(to - h->kept) > 0) to = h->kept;
+    if ((int64_t)(h->first - h->next) > 0) to = h->first;
     if ((int64_t)(to - h->next) <= 0) to = h->next + 1;
     return shmi_bcast_skip(h, to);
+}
+
+/* Next may be taken and not DONE: by whom, and is he coming?              */
+static int
+shmi_bcast_inspect(shmc_bcast *h, const uint64_t *stamp_at)
+{
+    /* A3 <- R3: if next is taken, its taker's intent was visible before.  */
+    const uint64_t tail = shmi_load_acq_64(&h->shm->tail);
+    const int64_t behind = (int64_t)(tail - h->next);
+
+    if (behind < -1) {              /* a lone publisher is ahead by one     */
+        (void)shmi_bcast_skip(h, tail);
+        return SHMC_ECORRUPT;       /* tail went back                       */
+    }
+    if (behind > h->slot_count) return shmi_bcast_lapped(h);
+    if (behind <= 0 || h->alone) return SHMC_EAGAIN;
+    if (shmi_bcast_intender(h, 0, h->next, false) < h->max_publishers) {
+        /* Most of the time he is just copying.  Ask for him when he had
+         * time enough, and not at every look.                             */
+        const uint64_t now = shmi_now_ns();
+        const bool known = h->blocked_at == h->next;
+        if (known && now < h->trust_ns) return SHMC_EAGAIN;
+        h->blocked_at = h->next;
+        h->trust_ns = now + SHMI_BCAST_TRUST_NS;
+        if (!known || shmi_bcast_intended(h, h->next, false))
+            return SHMC_EAGAIN;
+    }
+    /* I2: looked at again after the intents, is it DONE (or past) now?    */
+    if ((int64_t)(shmi_load_acq_64(stamp_at) - shmi_stamp(h->next, 0)) >=
+        SHMI_DONE) return SHMC_OK;
+    h->next++;
+    h->passed++;
+    h->idle = SHMI_BCAST_IDLE - 1;  /* the one behind may be empty as well  */
+    if (h->seated) shmi_store_rel_64(h->cursor, h->next);   /* R5 -> A5     */
+    return SHMC_OK;
 }
 
 /* Decide what the cell of `next` means when it is not readable: SHMC_OK
@@ -1079,32 +1241,29 @@ SHMC_API int
 shmi_bcast_next(shmc_bcast *h)
 {
     const uint64_t *stamp_at = &h->cells[h->next & h->mask].stamp;
-    const uint64_t mine = shmi_stamp(h->next, 0);
-    const uint64_t stamp = shmi_load_acq_64(stamp_at);
-    const int64_t ahead = (int64_t)(stamp - mine);
+    const int64_t ahead = (int64_t)(shmi_load_acq_64(stamp_at) -
+                                    shmi_stamp(h->next, 0));
 
     if (h->role != SHMC_CONSUMER && h->role != SHMC_WATCHER)
         return shmi_fail(SHMC_EINVAL, "receive from a broadcast ring: the handle "
                          "was not opened as SHMC_CONSUMER or SHMC_WATCHER");
     if (ahead == SHMI_DONE) return SHMC_OK;
     if (ahead > SHMI_VOID) return shmi_bcast_lapped(h);
-    /* Most of the time nothing is published yet.  Look at the publishers'
-     * lines only now and then.                                            */
-    if (++h->idle % SHMI_BCAST_IDLE != 0) return SHMC_EAGAIN;
-    if (h->seated && h->waitable && h->idle == SHMI_BCAST_IDLE)
-        shmi_bell_ring(&h->shm->writable, h->asymmetric);
-    if (h->alone) return SHMC_EAGAIN;       /* its successor publishes here */
-    /* A3 <- R3: if next is taken, its taker's intent was visible before.  */
-    if ((int64_t)(shmi_load_acq_64(&h->shm->tail) - h->next) <= 0)
-        return SHMC_EAGAIN;
-    if (shmi_bcast_intended(h, h->next, false)) return SHMC_EAGAIN;
-    /* I2: looked at again after the intents, it still is not DONE.        */
-    if ((int64_t)(shmi_load_acq_64(stamp_at) - mine) >= SHMI_DONE)
-        return SHMC_OK;
-    h->next++;
-    h->idle = SHMI_BCAST_IDLE - 1;  /* the one behind may be empty as well  */
-    if (h->seated) shmi_store_rel_64(h->cursor, h->next);   /* R5 -> A5     */
-    return SHMC_OK;
+    /* Most of the time nothing is published yet.  Leave the publishers'
+     * lines alone, but look now and then whether the next cell was passed
+     * by, and more rarely at tail.                                        */
+    const bool thorough = ++h->idle % SHMI_BCAST_IDLE == 0;
+    if (!thorough) {
+        if (h->alone || h->idle % SHMI_BCAST_PEEK != 0) return SHMC_EAGAIN;
+        const uint64_t behind = h->next + 1;
+        if ((int64_t)(shmi_load_rlx_64(&h->cells[behind & h->mask].stamp) -
+                      shmi_stamp(behind, SHMI_BUSY)) < 0) return SHMC_EAGAIN;
+    } else if (h->seated) {
+        shmi_store_rel_64(h->cursor, h->next);              /* R5 -> A5     */
+        if (h->waitable && h->idle == SHMI_BCAST_IDLE)
+            shmi_bell_ring(&h->shm->writable, h->asymmetric);
+    }
+    return shmi_bcast_inspect(h, stamp_at);
 }
 
 /* Tell publishers how far a seated subscriber is; ring for a sleeping one
@@ -1124,7 +1283,7 @@ shmi_bcast_room(shmc_bcast *h)
 static int
 shmi_bcast_view(shmc_bcast *h, const uint8_t **data)
 {
-    for (;;) {
+    for (uint32_t round = 0; round < SHMI_BCAST_ROUNDS; round++) {
         const shmi_bcast_cell_shm *cell = &h->cells[h->next & h->mask];
         const uint64_t done = shmi_stamp(h->next, SHMI_DONE);
         if (shmi_load_acq_64(&cell->stamp) == done) {       /* A1 <- R1     */
@@ -1151,6 +1310,7 @@ shmi_bcast_view(shmc_bcast *h, const uint8_t **data)
         const int r = shmi_bcast_next(h);
         if (r != SHMC_OK) return r;
     }
+    return SHMC_EAGAIN;
 }
 
 /* Was everything read through the view, until now, the message's own?     */
@@ -1164,31 +1324,38 @@ shmi_bcast_intact(const shmc_bcast *h)
            shmi_stamp(h->next, SHMI_DONE);
 }
 
-/* Go on behind a message that was read, or lost, or is damaged.           */
-static int
-shmi_bcast_pass(shmc_bcast *h, int result)
+/* Go on behind a message that was read through the view.                  */
+static void
+shmi_bcast_pass(shmc_bcast *h)
 {
-    if (result >= 0) {
-        h->next++;
-        h->idle = 0;
-        if (h->seated) shmi_bcast_room(h);
-        return result;
-    }
-    const int r = shmi_bcast_skip(h, h->next + 1);
-    return result == SHMC_ELAPPED && r == SHMC_OK ? SHMC_EAGAIN : result;
+    h->next++;
+    h->idle = 0;
+    if (!h->seated) return;
+    shmi_bcast_room(h);
+    /* Large ones fill an arena long before they fill the ring.            */
+    if (h->waitable && h->lent_bytes > h->arena_bytes / 16)
+        shmi_bell_ring(&h->shm->writable, h->asymmetric);
 }
 
 SHMC_API int
 shmi_bcast_recv_arena(shmc_bcast *h, void *buf, uint32_t cap)
 {
-    const uint8_t *data;
-    const int bytes = shmi_bcast_view(h, &data);
+    for (uint32_t round = 0; round < SHMI_BCAST_ROUNDS; round++) {
+        const uint8_t *data;
+        const int bytes = shmi_bcast_view(h, &data);
 
-    if (bytes == SHMC_ECORRUPT) return shmi_bcast_pass(h, bytes);
-    if (bytes < 0) return bytes;
-    if ((uint32_t)bytes > cap) return SHMC_EMSGSIZE;
-    shmi_copy_out(buf, data, (uint32_t)bytes);
-    return shmi_bcast_pass(h, shmi_bcast_intact(h) ? bytes : SHMC_ELAPPED);
+        if (bytes == SHMC_ECORRUPT) (void)shmi_bcast_skip(h, h->next + 1);
+        if (bytes < 0) return bytes;
+        if ((uint32_t)bytes > cap) return SHMC_EMSGSIZE;
+        if (bytes != 0) shmi_copy_out(buf, data, (uint32_t)bytes);
+        if (shmi_bcast_intact(h)) {
+            shmi_bcast_pass(h);
+            return bytes;
+        }
+        const int r = shmi_bcast_skip(h, h->next + 1);
+        if (r != SHMC_OK) return r;     /* OK: it was from before we came   */
+    }
+    return SHMC_EAGAIN;
 }
 
 SHMC_API int
@@ -1196,27 +1363,31 @@ shmc_bcast_borrow(shmc_bcast *h, const void **data)
 {
     const uint8_t *view = NULL;
 
-    if (h->epoch != shmi_fork_epoch) return SHMC_EFORKED;
-    if (h->lent) return SHMC_EBUSY;
+    if (h->ready != shmi_fork_epoch + 1) return shmi_bcast_refuse(h);
     const int bytes = shmi_bcast_view(h, &view);
-    if (bytes == SHMC_ECORRUPT) return shmi_bcast_pass(h, bytes);
+    if (bytes == SHMC_ECORRUPT) (void)shmi_bcast_skip(h, h->next + 1);
     if (bytes < 0) return bytes;
     *data = view;
-    h->lent = true;
+    shmi_bcast_lend(h, true);
     return bytes;
 }
 
 SHMC_API int
 shmc_bcast_release(shmc_bcast *h)
 {
-    if (h->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    const int r = shmi_bcast_usable(h);
+
+    if (r != SHMC_OK) return r;
     if (!h->lent || h->role == SHMC_PRODUCER)
         return shmi_fail(SHMC_EINVAL, "release on a broadcast ring: nothing is "
                          "borrowed");
-    h->lent = false;
-    const int r = shmi_bcast_pass(h, shmi_bcast_intact(h) ? SHMC_OK
-                                                           : SHMC_ELAPPED);
-    return r == SHMC_EAGAIN ? SHMC_ELAPPED : r;
+    shmi_bcast_lend(h, false);
+    if (shmi_bcast_intact(h)) {
+        shmi_bcast_pass(h);
+        return SHMC_OK;
+    }
+    (void)shmi_bcast_skip(h, h->next + 1);
+    return SHMC_ELAPPED;
 }
 
 SHMC_API int
@@ -1224,7 +1395,7 @@ shmc_bcast_next_bytes(shmc_bcast *h)
 {
     const uint8_t *data;
 
-    if (h->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    if (h->ready != shmi_fork_epoch + 1) return shmi_bcast_refuse(h);
     return shmi_bcast_view(h, &data);
 }
 
@@ -1235,13 +1406,28 @@ typedef struct shmi_bcast_wait {
     void *buf;
     const void *data;
     uint32_t bytes, tries;
+    bool blocked;                   /* next was taken, we sleep for its taker */
 } shmi_bcast_wait;
+
+/* What a try returns to be waited with the other kind of sleep.           */
+enum { SHMI_BCAST_RESLICE = SHMI_ERROR_END };
 
 /* Once it no longer spins, each look of a waiter is a thorough one.       */
 static void
 shmi_bcast_try(shmi_bcast_wait *w)
 {
     if (++w->tries > SHMC_SPIN_TRIES) w->h->idle |= SHMI_BCAST_IDLE - 1;
+}
+
+/* Who sleeps because of one publisher must learn of its death sooner than
+ * who sleeps because there is nothing.                                    */
+static int
+shmi_bcast_tried(shmi_bcast_wait *w, int r)
+{
+    const bool blocked = w->h->blocked_at == w->h->next;
+
+    if (r != SHMC_EAGAIN || w->tries <= SHMC_SPIN_TRIES) return r;
+    return blocked == w->blocked ? r : SHMI_BCAST_RESLICE;
 }
 
 static int
@@ -1259,7 +1445,7 @@ shmi_bcast_try_recv(void *ctx)
     shmi_bcast_wait *w = ctx;
 
     shmi_bcast_try(w);
-    return shmc_bcast_recv(w->h, w->buf, w->bytes);
+    return shmi_bcast_tried(w, shmc_bcast_recv(w->h, w->buf, w->bytes));
 }
 
 static int
@@ -1268,51 +1454,61 @@ shmi_bcast_try_borrow(void *ctx)
     shmi_bcast_wait *w = ctx;
 
     shmi_bcast_try(w);
-    return shmc_bcast_borrow(w->h, &w->data);
+    return shmi_bcast_tried(w, shmc_bcast_borrow(w->h, &w->data));
 }
 
 static int
-shmi_bcast_wait_for(shmi_bcast_wait *w, shmi_bell_shm *bell, shmi_try_fn fn,
-                    int64_t timeout_ns, uint64_t slice_ns)
+shmi_bcast_wait_for(shmi_bcast_wait *w, bool to_read, shmi_try_fn fn,
+                    int64_t timeout_ns)
 {
     const shmc_bcast *h = w->h;
+    int64_t left = timeout_ns;
 
-    if (h->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    if (h->ready != shmi_fork_epoch + 1) return shmi_bcast_refuse(h);
     if (timeout_ns == 0) return fn(w);
     if (!h->waitable)
         return shmi_fail(SHMC_ENOTSUP, "wait on a broadcast ring: it was created "
                          "without waitable");
+    shmi_bell_shm *bell = to_read ? &h->shm->readable : &h->shm->writable;
     if (h->segment != NULL && h->segment->read_only) bell = NULL;
-    return shmi_bell_wait(bell, h->asymmetric, fn, w, timeout_ns, slice_ns);
+    const uint64_t deadline = shmi_deadline(timeout_ns);
+    for (;;) {
+        const int r = shmi_bell_wait(bell, h->asymmetric, fn, w, left,
+                                     to_read && !w->blocked ? SHMC_RECHECK_NS
+                                                            : SHMC_PEER_CHECK_NS);
+        if (r != SHMI_BCAST_RESLICE) return r;
+        w->blocked = !w->blocked;
+        if (timeout_ns < 0) continue;
+        const uint64_t now = shmi_now_ns();
+        if (now >= deadline) return SHMC_ETIMEDOUT;
+        left = (int64_t)(deadline - now);
+    }
 }
 
 SHMC_API int
 shmc_bcast_send_wait(shmc_bcast *h, const void *data, uint32_t bytes,
                      int64_t timeout_ns)
 {
-    shmi_bcast_wait w = { h, NULL, data, bytes, 0 };
+    shmi_bcast_wait w = { h, NULL, data, bytes, 0, false };
 
-    return shmi_bcast_wait_for(&w, &h->shm->writable, shmi_bcast_try_send,
-                               timeout_ns, SHMC_PEER_CHECK_NS);
+    return shmi_bcast_wait_for(&w, false, shmi_bcast_try_send, timeout_ns);
 }
 
 SHMC_API int
 shmc_bcast_recv_wait(shmc_bcast *h, void *buf, uint32_t cap,
                      int64_t timeout_ns)
 {
-    shmi_bcast_wait w = { h, buf, NULL, cap, 0 };
+    shmi_bcast_wait w = { h, buf, NULL, cap, 0, false };
 
-    return shmi_bcast_wait_for(&w, &h->shm->readable, shmi_bcast_try_recv,
-                               timeout_ns, SHMC_RECHECK_NS);
+    return shmi_bcast_wait_for(&w, true, shmi_bcast_try_recv, timeout_ns);
 }
 
 SHMC_API int
 shmc_bcast_borrow_wait(shmc_bcast *h, const void **data, int64_t timeout_ns)
 {
-    shmi_bcast_wait w = { h, NULL, NULL, 0, 0 };
-    const int r = shmi_bcast_wait_for(&w, &h->shm->readable,
-                                      shmi_bcast_try_borrow, timeout_ns,
-                                      SHMC_RECHECK_NS);
+    shmi_bcast_wait w = { h, NULL, NULL, 0, 0, false };
+    const int r = shmi_bcast_wait_for(&w, true, shmi_bcast_try_borrow,
+                                      timeout_ns);
 
     if (r >= 0) *data = w.data;
     return r;

@@ -48,8 +48,9 @@ typedef struct shmc_sub_desc {
     bool     watch;                 /* in a reliable topic: take no seat,
                                        hold nobody up                       */
     bool     report_loss;           /* recv returns SHMC_ELAPPED once a gap */
-    uint32_t flags;                 /* SHMC_READ_ONLY (watches, and polls),
-                                       SHMC_PREFAULT, SHMC_MLOCK            */
+    uint32_t flags;                 /* SHMC_READ_ONLY (watches, and looks
+                                       every millisecond), SHMC_PREFAULT,
+                                       SHMC_MLOCK, SHMC_HUGEPAGES           */
     const char *dir, *prefix;       /* as in shmc_segment_desc              */
 } shmc_sub_desc;
 
@@ -66,6 +67,7 @@ typedef struct shmc_sub {
     shmc_bcast ring;                /* closed while the topic is awaited    */
     shmc_sub_desc desc;
     uint64_t opened_ns, look_ns;
+    uint64_t bare_ns;               /* birth of a topic seen without a ring */
     uint32_t epoch;
     bool     open;
     char     name[SHMC_NAME_BYTES], dir[SHMC_DIR_BYTES];
@@ -81,10 +83,11 @@ extern "C" {
 /* Join a topic as publisher, creating it where it does not exist.  The last
  * one to leave a topic, publisher or subscriber, removes it.
  * Safety  a handle belongs to one thread; any number of handles.
- * Crash   what is left of a topic whose users all died is taken over, or
- *         replaced if its shape is not the one asked for.
+ * Crash   what is left of a topic whose users all died is removed: its
+ *         shape binds nobody, its messages are gone.
  * Errors  SHMC_EMISMATCH another shape is in use; SHMC_ELIMIT no seat;
- *         SHMC_ENAME; SHMC_ENOSPC; SHMC_EACCES; SHMC_EINVAL.              */
+ *         SHMC_ETYPE the name is in use for something else; SHMC_ENAME;
+ *         SHMC_ENOSPC; SHMC_EACCES; SHMC_EINVAL.                          */
 SHMC_API int shmc_pub_open(shmc_pub *pub, const char *topic,
                            const shmc_topic_desc *desc);
 SHMC_API int shmc_pub_close(shmc_pub *pub);
@@ -95,11 +98,14 @@ SHMC_API int shmi_pub_send_wait(shmc_pub *pub, const void *data,
 
 /* Publish one message of 0..max_bytes bytes, by copy.  A lossy topic never
  * makes a publisher wait; a reliable one waits for its slowest subscriber
- * up to timeout_ns (0: refuse this message instead; it is counted).
+ * up to timeout_ns (0: refuse this message instead; it is counted).  A dead
+ * subscriber is given up within SHMC_PEER_CHECK_NS; a stopped one is alive,
+ * so that a publisher without a timeout waits until it goes on or dies.
  * Cost    lossy: lock-free, O(bytes), no system call unless somebody sleeps.
  * Crash   dying inside loses this message only.
  * Errors  SHMC_EMSGSIZE; SHMC_EAGAIN, SHMC_ETIMEDOUT no room (reliable);
- *         SHMC_EFORKED; SHMC_ECLOSED; SHMC_ECORRUPT.                      */
+ *         SHMC_EBUSY there is a loan; SHMC_EFORKED; SHMC_ECLOSED;
+ *         SHMC_ECORRUPT.                                                  */
 SHMC_INLINE int
 shmc_pub_send(shmc_pub *pub, const void *data, uint32_t bytes,
               int64_t timeout_ns)
@@ -111,7 +117,9 @@ shmc_pub_send(shmc_pub *pub, const void *data, uint32_t bytes,
 }
 
 /* Lend room for a message of up to `bytes` in shared memory, to be written
- * in place and committed.  Errors  as send; SHMC_EBUSY one loan at a time. */
+ * in place and committed; no send meanwhile.  After SHMC_EAGAIN or
+ * SHMC_ETIMEDOUT from commit the loan stays: commit again, or abort.
+ * Errors  as send; SHMC_EBUSY one loan at a time.                         */
 SHMC_API int shmc_pub_loan(shmc_pub *pub, uint32_t bytes, void **data,
                            int64_t timeout_ns);
 SHMC_API int shmc_pub_commit(shmc_pub *pub, uint32_t bytes,
@@ -121,7 +129,8 @@ SHMC_API int shmc_pub_abort(shmc_pub *pub);
 /* ---- API: subscribers -------------------------------------------------- */
 
 /* Subscribe to a topic, which need not exist yet: then receive waits for
- * it, and gets it from its first message on.
+ * it, and gets it from its first message on.  (It looks for the topic every
+ * SHMC_TOPIC_POLL_NS; what was overwritten by then counts as lost.)
  * Safety  a handle belongs to one thread; any number of handles.
  * Errors  SHMC_ENAME; SHMC_EINVAL; SHMC_EACCES; SHMC_ELIMIT; SHMC_ECORRUPT;
  *         SHMC_ETYPE the name is in use for something else.               */
@@ -147,7 +156,8 @@ shmc_sub_recv(shmc_sub *sub, void *buf, uint32_t cap, int64_t timeout_ns)
     if (SHMI_LIKELY(sub->ring.shm != NULL)) {
         const int r = shmc_bcast_recv(&sub->ring, buf, cap);
         if (SHMI_LIKELY(r >= 0)) return r;
-        if (r == SHMC_ELAPPED && sub->desc.report_loss) return r;
+        if (r == SHMC_ELAPPED ? sub->desc.report_loss : r != SHMC_EAGAIN)
+            return r;
     }
     return shmi_sub_recv_wait(sub, buf, cap, timeout_ns);
 }
@@ -160,7 +170,8 @@ SHMC_API int shmc_sub_borrow(shmc_sub *sub, const void **data,
 SHMC_API int shmc_sub_release(shmc_sub *sub);
 
 /* Messages lost, because this subscriber was too slow: in all, and at the
- * last gap.  Exact; a reliable topic's seated subscribers lose none.      */
+ * last gap; as shmc_bcast_lost.  A reliable topic's seated subscribers lose
+ * none from the moment they found it.                                     */
 SHMC_INLINE uint64_t
 shmc_sub_lost(const shmc_sub *sub) { return shmc_bcast_lost(&sub->ring); }
 SHMC_INLINE uint64_t
@@ -184,6 +195,39 @@ SHMC_API int shmc_sub_ready(shmc_sub *sub);
 
 #define SHMI_TOPIC_OBJECT "topic"
 
+/* >>topics */
+
+/* How often a publisher looks, a millisecond apart, whether others that came
+ * across a dead topic, or are about to create one, are done with it.      */
+enum { SHMI_TOPIC_TRIES = 50 };
+
+/* A segment by the topic's name: without its ring (its creator is at it, or
+ * died), with one that nobody uses (all its users died), or a living one.
+ * Who only looks holds the segment for a moment, but never the ring.      */
+enum { SHMI_TOPIC_BARE, SHMI_TOPIC_LEFT, SHMI_TOPIC_USED };
+
+static int
+shmi_topic_state(const shmc_segment *s)
+{
+    shmc_object_info info;
+
+    for (uint32_t i = 0; i < s->max_objects; i++) {
+        if (shmc_object_info_get(s, i, &info) != SHMC_OK ||
+            strcmp(info.name, SHMI_TOPIC_OBJECT) != 0) continue;
+        return shmi_lock_probe(s->fd, SHMI_LOCK_OBJECTS + i) == 0
+             ? SHMI_TOPIC_LEFT : SHMI_TOPIC_USED;
+    }
+    return SHMI_TOPIC_BARE;
+}
+
+static int
+shmi_topic_check(const shmc_segment *s)
+{
+    if (s->ephemeral) return SHMC_OK;
+    return shmi_fail(SHMC_ETYPE, "topic '%s': the segment of this name is no "
+                     "topic's; use another name or prefix", s->name);
+}
+
 /* >>publishers */
 
 static shmc_bcast_desc
@@ -202,16 +246,15 @@ shmi_topic_ring(const shmc_topic_desc *d)
     return ring;
 }
 
-/* Join the topic's file, or make one of the right size.                   */
+/* Attach to the topic's file, or make one of the right size.  Returns its
+ * state (one just made is BARE), or an error.                             */
 static int
-shmi_topic_open(shmc_segment *s, const char *topic, const shmc_topic_desc *d)
+shmi_topic_open(shmc_segment *s, const char *topic, const shmc_topic_desc *d,
+                bool *created)
 {
     shmc_bcast_desc ring = shmi_topic_ring(d);
     shmc_segment_desc desc;
 
-    if (d->max_subscribers > 3000)
-        return shmi_fail(SHMC_EINVAL, "topic '%s': max_subscribers %u, at most "
-                         "3000", topic, d->max_subscribers);
     if (ring.max_subscribers == 0) ring.max_subscribers = 256;
     const int64_t bytes = shmc_bcast_size_for(&ring);
     if (bytes < 0) return (int)bytes;
@@ -220,20 +263,60 @@ shmi_topic_open(shmc_segment *s, const char *topic, const shmc_topic_desc *d)
         desc.dir = d->dir;
         desc.prefix = d->prefix;
         desc.flags = d->flags;
+        *created = false;
         int r = shmc_segment_attach(s, topic, &desc);
+        if (r == SHMC_OK) {
+            r = shmi_topic_check(s);
+            if (r == SHMC_OK) return shmi_topic_state(s);
+            shmc_segment_close(s);
+        }
         if (r != SHMC_ENOENT) return r;
         desc.flags |= SHMC_EPHEMERAL;
         desc.heap_bytes = (uint64_t)bytes;
         desc.max_objects = 8;
-        desc.max_participants = ring.max_subscribers +
+        /* Some more, for who attaches only to look.                       */
+        desc.max_participants = 32 + ring.max_subscribers +
                                 (d->max_publishers ? d->max_publishers : 16);
         desc.mode = d->access;
         desc.gid = d->gid;
         desc.wake = d->wake;
-        r = shmc_segment_open(s, topic, &desc);
-        /* Somebody else's, of another size, was there first: take a look. */
-        if (r != SHMC_EMISMATCH) return r;
+        r = shmc_segment_create(s, topic, &desc);
+        *created = r == SHMC_OK;
+        /* Somebody else was faster: take a look.                          */
+        if (r != SHMC_EEXIST) return r == SHMC_OK ? SHMI_TOPIC_BARE : r;
     }
+}
+
+/* Join the ring, creating it if there is none.                            */
+static int
+shmi_pub_join(shmc_pub *pub, const shmc_topic_desc *d, bool bare)
+{
+    shmc_bcast_desc ring = shmi_topic_ring(d);
+
+    if (d->wake != SHMC_WAKE_FENCE && d->wake != pub->segment.wake)
+        return shmi_fail(SHMC_EMISMATCH, "publish on '%s': the topic exists with "
+                         "wake %u, not %u; ask for that, or for 0 (take what "
+                         "exists)", pub->segment.name, pub->segment.wake,
+                         d->wake);
+    if (bare && ring.max_subscribers == 0) ring.max_subscribers = 256;
+    return shmc_bcast_open(&pub->ring, &pub->segment, SHMI_TOPIC_OBJECT, &ring,
+                           SHMC_PRODUCER);
+}
+
+static int
+shmi_topic_desc_check(const char *topic, const shmc_topic_desc *d)
+{
+    const uint32_t known = SHMC_PREFAULT | SHMC_MLOCK | SHMC_HUGEPAGES |
+                           SHMC_SET_GID;
+
+    if (d->max_subscribers > 3000)
+        return shmi_fail(SHMC_EINVAL, "topic '%s': max_subscribers %u, at most "
+                         "3000", topic ? topic : "", d->max_subscribers);
+    if ((d->flags & ~known) != 0)
+        return shmi_fail(SHMC_EINVAL, "topic '%s': flags 0x%x; give "
+                         "SHMC_PREFAULT, SHMC_MLOCK, SHMC_HUGEPAGES or "
+                         "SHMC_SET_GID", topic ? topic : "", d->flags);
+    return SHMC_OK;
 }
 
 SHMC_API int
@@ -241,24 +324,26 @@ shmc_pub_open(shmc_pub *pub, const char *topic, const shmc_topic_desc *desc)
 {
     static const shmc_topic_desc defaults;
     const shmc_topic_desc *d = desc != NULL ? desc : &defaults;
-    shmc_bcast_desc ring = shmi_topic_ring(d);
-    int r;
+    bool created;
+    int state;
 
+    memset(pub, 0, sizeof *pub);
+    int r = shmi_topic_desc_check(topic, d);
+    if (r != SHMC_OK) return r;
     for (int tries = 0; ; tries++) {
-        memset(pub, 0, sizeof *pub);
-        r = shmi_topic_open(&pub->segment, topic, d);
-        if (r != SHMC_OK) return r;
-        r = shmc_bcast_open(&pub->ring, &pub->segment, SHMI_TOPIC_OBJECT, &ring,
-                            SHMC_PRODUCER);
-        if (r == SHMC_OK) return r;
-        /* Left behind by dead users, and of another shape: replace it.    */
-        const bool stale = r == SHMC_EMISMATCH || r == SHMC_ENOSPC;
-        if (!stale || tries > 0 || shmc_segment_shared(&pub->segment)) break;
-        shmi_segment_close_and_remove(&pub->segment);
-        shmi_event(SHMC_LOG_INFO, "topic '%s': replaced what its dead users "
-                   "left", topic);
+        state = shmi_topic_open(&pub->segment, topic, d, &created);
+        if (state < 0) return state;
+        if (created || state == SHMI_TOPIC_USED || tries == SHMI_TOPIC_TRIES)
+            break;
+        /* Others may be looking at it as well; the last of us removes it. */
+        if (shmi_segment_close_and_remove(&pub->segment) == 1)
+            shmi_event(SHMC_LOG_INFO, "topic '%s': removed what its dead users "
+                       "left", topic);
+        else
+            shmi_sleep_until(shmi_now_ns() + 1000000u);
     }
-    shmc_segment_close(&pub->segment);
+    r = shmi_pub_join(pub, d, state == SHMI_TOPIC_BARE);
+    if (r != SHMC_OK) shmc_segment_close(&pub->segment);
     return r;
 }
 
@@ -334,12 +419,35 @@ shmc_pub_abort(shmc_pub *pub)
 
 /* >>subscribers */
 
+/* Take part in the topic whose segment is open.                           */
+static int
+shmi_sub_enter(shmc_sub *sub)
+{
+    shmc_bcast_desc ring;
+    const int r = shmi_topic_check(&sub->segment);
+
+    if (r != SHMC_OK) return r;
+    switch (shmi_topic_state(&sub->segment)) {
+    case SHMI_TOPIC_BARE: sub->bare_ns = sub->segment.created_ns; break;
+    case SHMI_TOPIC_LEFT: break;
+    default:
+        memset(&ring, 0, sizeof ring);
+        /* Were we here before the ring?  Then everything is for us.       */
+        ring.history = sub->segment.created_ns >= sub->opened_ns ||
+                       sub->segment.created_ns == sub->bare_ns
+                     ? SHMI_BCAST_BEGIN : sub->desc.history;
+        return shmc_bcast_open(&sub->ring, &sub->segment, SHMI_TOPIC_OBJECT,
+                               &ring, sub->desc.watch || sub->segment.read_only
+                                      ? SHMC_WATCHER : SHMC_CONSUMER);
+    }
+    return SHMC_EAGAIN;
+}
+
 /* Join the topic if it exists now.  SHMC_EAGAIN: not yet.                 */
 static int
 shmi_sub_join(shmc_sub *sub)
 {
     shmc_segment_desc segment;
-    shmc_bcast_desc ring;
 
     memset(&segment, 0, sizeof segment);
     segment.dir = sub->dir;
@@ -348,26 +456,8 @@ shmi_sub_join(shmc_sub *sub)
     int r = shmc_segment_attach(&sub->segment, sub->name, &segment);
     if (r == SHMC_ENOENT) return SHMC_EAGAIN;
     if (r != SHMC_OK) return r;
-    if (sub->segment.ephemeral && !sub->segment.read_only &&
-        !shmc_segment_shared(&sub->segment)) {
-        /* All its users died.  Removed, so that its shape binds nobody.   */
-        shmi_segment_close_and_remove(&sub->segment);
-        return SHMC_EAGAIN;
-    }
-    memset(&ring, 0, sizeof ring);
-    /* We were here before the topic: everything in it is for us.          */
-    ring.history = sub->segment.created_ns >= sub->opened_ns
-                 ? SHMC_BCAST_ALL : sub->desc.history;
-    const bool watch = sub->desc.watch || sub->segment.read_only;
-    shmc_object_info info;
-    bool named = false;
-    for (uint32_t i = 0; i < sub->segment.max_objects && !named; i++)
-        named = shmc_object_info_get(&sub->segment, i, &info) == SHMC_OK &&
-                strcmp(info.name, SHMI_TOPIC_OBJECT) == 0;
-    /* Without the ring its creator is not done, or died: later, then.     */
-    r = !named ? SHMC_EAGAIN
-      : shmc_bcast_open(&sub->ring, &sub->segment, SHMI_TOPIC_OBJECT, &ring,
-                        watch ? SHMC_WATCHER : SHMC_CONSUMER);
+    r = shmi_sub_enter(sub);
+    /* Closing removes what dead users left, unless somebody is at it.     */
     if (r != SHMC_OK) shmc_segment_close(&sub->segment);
     return r;
 }
@@ -445,24 +535,25 @@ shmi_sub_wait(shmc_sub *sub, void *buf, uint32_t cap, const void **view,
               int64_t timeout_ns)
 {
     const uint64_t deadline = shmi_deadline(timeout_ns);
+    int64_t left = timeout_ns;
     int r = shmi_sub_await(sub, deadline);
 
-    while (r == SHMC_OK) {
-        int64_t left = timeout_ns;
+    if (r != SHMC_OK)
+        return r == SHMC_ETIMEDOUT && timeout_ns == 0 ? SHMC_EAGAIN : r;
+    for (uint32_t round = 0; ; round++) {
         if (timeout_ns > 0) {
             const uint64_t now = shmi_now_ns();
             left = now < deadline ? (int64_t)(deadline - now) : 0;
         }
         r = view != NULL ? shmc_bcast_borrow_wait(&sub->ring, view, left)
                          : shmc_bcast_recv_wait(&sub->ring, buf, cap, left);
-        if (r == SHMC_ELAPPED && !sub->desc.report_loss) {
-            r = SHMC_OK;            /* counted; go on behind the gap        */
-            continue;
-        }
-        if (r == SHMC_EAGAIN && timeout_ns != 0) r = SHMC_ETIMEDOUT;
-        return r;
+        if (r != SHMC_ELAPPED || sub->desc.report_loss) break;
+        /* Counted; go on behind the gap.  Out of time, once round the ring
+         * is enough.                                                      */
+        r = SHMC_EAGAIN;
+        if (left == 0 && round > sub->ring.slot_count) break;
     }
-    return r == SHMC_ETIMEDOUT && timeout_ns == 0 ? SHMC_EAGAIN : r;
+    return r == SHMC_EAGAIN && timeout_ns != 0 ? SHMC_ETIMEDOUT : r;
 }
 
 SHMC_API int
