@@ -52,6 +52,7 @@ static struct crash_state {
     uint64_t k, steps;              /* killed after k of so many            */
     uintptr_t *pc;                  /* before each step                     */
     bool *effect;                   /* others see what step k - 1 changed   */
+    bool *done;                     /* killed there                         */
     uint32_t *calls;                /* system calls among the first k       */
     uint64_t drifted;
     const char *what;
@@ -61,6 +62,7 @@ static struct crash_state {
 
 /* ---- failing ----------------------------------------------------------- */
 
+/* Write down where the child is to be killed.                             */
 static inline void
 crash_where(void)
 {
@@ -231,7 +233,7 @@ crash_measure(const crash_case *c)
 {
     uint64_t n = 0, room = 0;
 
-    crash.k = crash.steps = 0;
+    crash.k = 0;
     snprintf(crash.where, sizeof crash.where, "%s: measuring\n", crash.what);
     c->before();
     const pid_t pid = crash_begin(c);
@@ -243,8 +245,9 @@ crash_measure(const crash_case *c)
             room = room ? 2 * room : 1024;
             crash.pc = realloc(crash.pc, room * sizeof *crash.pc);
             crash.effect = realloc(crash.effect, room * sizeof *crash.effect);
+            crash.done = realloc(crash.done, room * sizeof *crash.done);
             crash.calls = realloc(crash.calls, room * sizeof *crash.calls);
-            CRASH_CHECK(crash.pc && crash.effect && crash.calls);
+            CRASH_CHECK(crash.pc && crash.effect && crash.done && crash.calls);
         }
         const bool changed = memcmp(shadow, crash.watched,
                                     crash.watched_bytes) != 0;
@@ -252,6 +255,7 @@ crash_measure(const crash_case *c)
         crash.effect[n] = changed || was_call || n == 0;
         crash.calls[n] = (n ? crash.calls[n - 1] : 0) + was_call;
         crash.pc[n] = crash_pc(pid);
+        crash.done[n] = false;
         if (*crash.over) break;
         CRASH_CHECK(n < CRASH_MAX_STEPS);
         was_call = crash_at_call(crash.pc[n]);
@@ -267,22 +271,46 @@ crash_measure(const crash_case *c)
     c->after();
 }
 
+/* Step until the watched memory has changed so often.                     */
+static inline void
+crash_step_changes(pid_t pid, uint64_t changes, uint64_t limit)
+{
+    uint8_t *shadow = malloc(crash.watched_bytes + 1);
+
+    CRASH_CHECK(shadow != NULL);
+    memcpy(shadow, crash.watched, crash.watched_bytes);
+    while (changes > 0 && limit-- > 0 && !*crash.over) {
+        crash_resume(PTRACE_SINGLESTEP, pid);
+        if (memcmp(shadow, crash.watched, crash.watched_bytes) == 0) continue;
+        memcpy(shadow, crash.watched, crash.watched_bytes);
+        changes--;
+    }
+    free(shadow);
+}
+
 /* Kill a child after k instructions and check.  Up to its last system call
- * it runs, then it is stepped.                                            */
+ * before that it runs, then it is stepped.  A clock's or a number's digits
+ * can make the way a little longer than it was; so, where step k has an
+ * effect, not the steps are counted but the effects.                       */
 static inline void
 crash_kill(const crash_case *c, uint64_t k)
 {
+    uint64_t from = k, changes = 0;
+
     crash.k = k;
     crash_where();
     crash_watchdog();
     c->before();
     const pid_t pid = crash_begin(c);
-    uint64_t from = k;
-    while (from > 0 && crash.calls[from - 1] == crash.calls[k]) from--;
+    for (; from > 0 && crash.calls[from - 1] == crash.calls[k]; from--)
+        changes += crash.effect[from];
     for (uint64_t i = 0; i < 2 * crash.calls[k] && !*crash.over; i++)
         crash_resume(PTRACE_SYSCALL, pid);
-    for (; from < k && !*crash.over; from++)
-        crash_resume(PTRACE_SINGLESTEP, pid);
+    if (crash.effect[k] && k < crash.steps)
+        crash_step_changes(pid, changes, k - from + 10000);
+    else
+        for (; from < k && !*crash.over; from++)
+            crash_resume(PTRACE_SINGLESTEP, pid);
     crash.drifted += crash_pc(pid) != crash.pc[k];
     crash_end(pid);
     c->check();
@@ -306,12 +334,12 @@ crash_sweep(const char *what, const crash_case *c)
     const uint64_t finest = crash_env("SHMC_CRASH_STRIDE", 0);
     const uint64_t at = crash_env("SHMC_CRASH_AT", UINT64_MAX);
     const uint64_t began = shmi_now_ns();
-    uint64_t kills = 0, effects = 0, stride = finest > 64 ? finest : 64;
+    uint64_t kills = 0, effects = 0, drifted, stride = finest > 64 ? finest : 64;
     bool in_time = true;
 
     crash.now = c;
     crash.what = what;
-    crash.drifted = 0;
+    crash.steps = crash.drifted = 0;
     crash_watchdog();
     crash_measure(c);
     for (uint64_t k = 0; k <= crash.steps; k++) {
@@ -319,24 +347,24 @@ crash_sweep(const char *what, const crash_case *c)
         crash_kill(c, k);
         effects++;
     }
+    drifted = crash.drifted;
     for (; at == UINT64_MAX && stride > 0 && in_time; stride /= 2) {
         if (finest != 0 && stride < finest) stride = finest;
         for (uint64_t k = 0; k <= crash.steps && in_time; k += stride) {
-            if (crash.effect[k]) continue;
+            if (crash.effect[k] || crash.done[k]) continue;
             crash_kill(c, k);
-            crash.effect[k] = true;
+            crash.done[k] = true;
             kills++;
             in_time = finest != 0 || shmi_now_ns() - began < CRASH_BUDGET_NS;
         }
         if (stride == finest) break;
     }
     print_message("%s: %llu instructions, %u system calls; killed after all %llu "
-                  "with an effect and %llu others%s; %llu drifted; %llu ms\n",
+                  "with an effect (%llu drifted) and %llu others%s; %llu ms\n",
                   what, (unsigned long long)crash.steps,
                   crash.calls[crash.steps], (unsigned long long)effects,
-                  (unsigned long long)kills,
+                  (unsigned long long)drifted, (unsigned long long)kills,
                   kills + effects > crash.steps ? ", so after each" : "",
-                  (unsigned long long)crash.drifted,
                   (unsigned long long)(shmi_now_ns() - began) / 1000000);
     crash.now = NULL;
 }
