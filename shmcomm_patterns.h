@@ -64,6 +64,7 @@ typedef struct shmc_pub {
 
 typedef struct shmc_sub {
     shmc_segment segment;
+    shmc_segment awaited;           /* says that we wait for the topic      */
     shmc_bcast ring;                /* closed while the topic is awaited    */
     shmc_sub_desc desc;
     uint64_t opened_ns, look_ns;
@@ -81,7 +82,8 @@ extern "C" {
 /* ---- API: publishers --------------------------------------------------- */
 
 /* Join a topic as publisher, creating it where it does not exist.  The last
- * one to leave a topic, publisher or subscriber, removes it.
+ * one to leave a topic, publisher or subscriber, removes it, or leaves it to
+ * a subscriber that waits for it.
  * Safety  a handle belongs to one thread; any number of handles.
  * Crash   what is left of a topic whose users all died is removed: its
  *         shape binds nobody, its messages are gone.
@@ -220,6 +222,61 @@ shmi_topic_state(const shmc_segment *s)
     return SHMI_TOPIC_BARE;
 }
 
+/* The byte of the folder that stands for a topic.  Two topics on one byte
+ * keep each other's files a little longer, no more.                       */
+static uint64_t
+shmi_topic_byte(const shmc_segment *s)
+{
+    return shmc_type_hash(s->file) >> 2;
+}
+
+/* Say, by a lock that the kernel drops when we die, that we wait for the
+ * topic: who leaves it before we looked again leaves it to us.            */
+static int
+shmi_topic_await(shmc_segment *room, const char *topic,
+                 const shmc_segment_desc *desc)
+{
+    memset(room, 0, sizeof *room);
+    room->fd = room->dirfd = -1;
+    int r = shmi_segment_name(room, topic, desc);
+    if (r != SHMC_OK) return r;
+    shmi_mutex_lock(&shmi_open_list.mutex);
+    r = room->fd = shmi_dir_open_locks(room->dir);
+    shmi_mutex_unlock(&shmi_open_list.mutex);
+    if (r >= 0) r = shmi_lock_try(room->fd, shmi_topic_byte(room), false);
+    return r < 0 ? shmi_fail_os(r, "wait for topic", topic, room->dir,
+                                room->file) : SHMC_OK;
+}
+
+static void
+shmi_topic_await_end(shmc_segment *room)
+{
+    if (room->file[0] == '\0') return;
+    shmi_segment_close_fd(&room->fd);
+    shmi_segment_release(room);
+    room->file[0] = '\0';
+}
+
+static bool
+shmi_topic_awaited(const shmc_segment *s)
+{
+    const int fd = shmi_dir_open_locks(s->dir);
+
+    if (fd < 0) return false;
+    const bool awaited = shmi_lock_probe(fd, shmi_topic_byte(s)) > 0;
+    shmi_close(fd);
+    return awaited;
+}
+
+/* Leave a topic that we took part in.                                     */
+static int
+shmi_topic_leave(shmc_segment *s)
+{
+    if (s->epoch == shmi_fork_epoch && shmi_topic_awaited(s))
+        s->ephemeral = false;       /* its file stays, for who waits for it */
+    return shmc_segment_close(s);
+}
+
 static int
 shmi_topic_check(const shmc_segment *s)
 {
@@ -335,6 +392,9 @@ shmc_pub_open(shmc_pub *pub, const char *topic, const shmc_topic_desc *desc)
         if (state < 0) return state;
         if (created || state == SHMI_TOPIC_USED || tries == SHMI_TOPIC_TRIES)
             break;
+        /* Left to a subscriber that waits: part of it, unless it differs. */
+        if (state == SHMI_TOPIC_LEFT && shmi_topic_awaited(&pub->segment) &&
+            shmi_pub_join(pub, d, false) == SHMC_OK) return SHMC_OK;
         /* Others may be looking at it as well; the last of us removes it. */
         if (shmi_segment_close_and_remove(&pub->segment) == 1)
             shmi_event(SHMC_LOG_INFO, "topic '%s': removed what its dead users "
@@ -353,7 +413,7 @@ shmc_pub_close(shmc_pub *pub)
     if (pub->ring.shm == NULL)
         return shmi_fail(SHMC_ECLOSED, "close publisher: it is not open");
     shmc_bcast_close(&pub->ring);
-    return shmc_segment_close(&pub->segment);
+    return shmi_topic_leave(&pub->segment);
 }
 
 SHMC_API int
@@ -427,20 +487,18 @@ shmi_sub_enter(shmc_sub *sub)
     const int r = shmi_topic_check(&sub->segment);
 
     if (r != SHMC_OK) return r;
-    switch (shmi_topic_state(&sub->segment)) {
-    case SHMI_TOPIC_BARE: sub->bare_ns = sub->segment.created_ns; break;
-    case SHMI_TOPIC_LEFT: break;
-    default:
-        memset(&ring, 0, sizeof ring);
-        /* Were we here before the ring?  Then everything is for us.       */
-        ring.history = sub->segment.created_ns >= sub->opened_ns ||
-                       sub->segment.created_ns == sub->bare_ns
-                     ? SHMI_BCAST_BEGIN : sub->desc.history;
-        return shmc_bcast_open(&sub->ring, &sub->segment, SHMI_TOPIC_OBJECT,
-                               &ring, sub->desc.watch || sub->segment.read_only
-                                      ? SHMC_WATCHER : SHMC_CONSUMER);
-    }
-    return SHMC_EAGAIN;
+    const int state = shmi_topic_state(&sub->segment);
+    if (state == SHMI_TOPIC_BARE) sub->bare_ns = sub->segment.created_ns;
+    /* Were we here before the ring?  Then everything in it is for us.     */
+    const bool ours = sub->segment.created_ns >= sub->opened_ns ||
+                      sub->segment.created_ns == sub->bare_ns;
+    if (state == SHMI_TOPIC_BARE || (state == SHMI_TOPIC_LEFT && !ours))
+        return SHMC_EAGAIN;
+    memset(&ring, 0, sizeof ring);
+    ring.history = ours ? SHMI_BCAST_BEGIN : sub->desc.history;
+    return shmc_bcast_open(&sub->ring, &sub->segment, SHMI_TOPIC_OBJECT, &ring,
+                           sub->desc.watch || sub->segment.read_only
+                           ? SHMC_WATCHER : SHMC_CONSUMER);
 }
 
 /* Join the topic if it exists now.  SHMC_EAGAIN: not yet.                 */
@@ -453,19 +511,26 @@ shmi_sub_join(shmc_sub *sub)
     segment.dir = sub->dir;
     segment.prefix = sub->prefix;
     segment.flags = sub->desc.flags;
-    int r = shmc_segment_attach(&sub->segment, sub->name, &segment);
-    if (r == SHMC_ENOENT) return SHMC_EAGAIN;
-    if (r != SHMC_OK) return r;
-    r = shmi_sub_enter(sub);
-    /* Closing removes what dead users left, unless somebody is at it.     */
-    if (r != SHMC_OK) shmc_segment_close(&sub->segment);
+    int r = SHMC_OK;
+    if (sub->awaited.file[0] == '\0')
+        r = shmi_topic_await(&sub->awaited, sub->name, &segment);
+    if (r == SHMC_OK) {
+        r = shmc_segment_attach(&sub->segment, sub->name, &segment);
+        if (r == SHMC_ENOENT) return SHMC_EAGAIN;
+    }
+    if (r == SHMC_OK) {
+        r = shmi_sub_enter(sub);
+        /* Closing removes what dead users left, unless somebody is at it. */
+        if (r != SHMC_OK) shmc_segment_close(&sub->segment);
+    }
+    if (r != SHMC_EAGAIN) shmi_topic_await_end(&sub->awaited);
     return r;
 }
 
 SHMC_API int
 shmc_sub_open(shmc_sub *sub, const char *topic, const shmc_sub_desc *desc)
 {
-    const char *dir, *prefix;
+    const char *dir = "", *prefix = "";
 
     memset(sub, 0, sizeof *sub);
     if (desc != NULL) sub->desc = *desc;
@@ -497,9 +562,13 @@ shmc_sub_close(shmc_sub *sub)
     if (!sub->open)
         return shmi_fail(SHMC_ECLOSED, "close subscriber: it is not open");
     sub->open = false;
+    /* What was left to us a moment ago, nobody else would remove.         */
+    if (sub->ring.shm == NULL && sub->epoch == shmi_fork_epoch)
+        (void)shmi_sub_join(sub);
+    shmi_topic_await_end(&sub->awaited);
     if (sub->ring.shm == NULL) return SHMC_OK;
     shmc_bcast_close(&sub->ring);
-    return shmc_segment_close(&sub->segment);
+    return shmi_topic_leave(&sub->segment);
 }
 
 SHMC_API int

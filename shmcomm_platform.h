@@ -194,6 +194,10 @@ typedef struct shmi_file_info {
  * Returns a descriptor.  Errors  -ENOENT, -ENOTDIR, -EACCES.              */
 SHMC_API int shmi_dir_open(const char *dir);
 
+/* Open a folder whose bytes can be locked, shared, and probed; its numbers
+ * mean what the callers agree on.  Errors  -ENOENT, -ENOTDIR, -EACCES.    */
+SHMC_API int shmi_dir_open_locks(const char *dir);
+
 /* Create a file that has no name and goes away with its last descriptor.
  * `mode` is exact, whatever the umask; gid -1 keeps this process's own.
  * Returns a descriptor, for reading and writing.
@@ -671,6 +675,12 @@ SHMC_API int
 shmi_dir_open(const char *dir)
 {
     return shmi_os_result(open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC));
+}
+
+SHMC_API int
+shmi_dir_open_locks(const char *dir)
+{
+    return shmi_os_result(open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 }
 
 SHMC_API int
