@@ -3,16 +3,7 @@
  * comes twice, and the survivors go on.                                    */
 #define SHMCOMM_IMPLEMENTATION
 #include "shmcomm_mpmc.h"
-
-#include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <setjmp.h>
-#include <sys/wait.h>
-#include <unistd.h>
-#include <cmocka.h>
+#include "test_support.h"
 
 enum { SIDES = 2, KILLS = 60, MAX_ITEMS = 2000000, BATCH = 8, POLLS = 6000 };
 enum way { COPY, MANY, IN_PLACE, WAITING };
@@ -33,12 +24,6 @@ static char name[64];
 static ledger *book;
 
 static void
-must(bool ok)
-{
-    if (!ok) _exit(9);
-}
-
-static void
 fill(message *m, uint64_t item)
 {
     for (size_t i = 0; i < sizeof m->word / sizeof m->word[0]; i++)
@@ -49,9 +34,9 @@ static void
 note(const message *m)
 {
     const uint64_t item = m->word[0];
-    must(item < MAX_ITEMS);
+    TEST_REQUIRE(item < MAX_ITEMS);
     for (size_t i = 0; i < sizeof m->word / sizeof m->word[0]; i++)
-        must(m->word[i] == item);
+        TEST_REQUIRE(m->word[i] == item);
     (void)shmi_faa_32(&book->got[item], 1);
 }
 
@@ -59,7 +44,7 @@ static void
 pause_a_little(int r)
 {
     if (r == SHMC_EAGAIN) shmi_yield();
-    else must(r >= 0 || r == SHMC_ETIMEDOUT);
+    else TEST_REQUIRE(r >= 0 || r == SHMC_ETIMEDOUT);
 }
 
 static void
@@ -69,7 +54,10 @@ produce(shmc_mpmc *q, enum way way)
         const uint32_t n = way == MANY ? BATCH : 1;
         const uint64_t first = shmi_faa_64(&book->next, n);
         message v[BATCH];
-        if (first + BATCH > MAX_ITEMS) return;
+        if (first + BATCH > MAX_ITEMS) {    /* the ledger is full           */
+            test_sleep_ms(1);
+            continue;
+        }
         for (uint32_t i = 0; i < n; i++) fill(&v[i], first + i);
         for (uint32_t done = 0; done < n;) {
             int r;
@@ -124,29 +112,26 @@ consume(shmc_mpmc *q, enum way way)
     }
 }
 
+typedef struct part { uint32_t role; enum way way; } part;
+
+static int
+play(void *arg)
+{
+    const part *p = arg;
+    static shmc_segment s;
+    shmc_mpmc q;
+    TEST_REQUIRE(shmc_segment_attach(&s, name, NULL) == SHMC_OK);
+    TEST_REQUIRE(shmc_mpmc_open(&q, &s, "q", NULL, p->role) == SHMC_OK);
+    (p->role == SHMC_PRODUCER ? produce : consume)(&q, p->way);
+    TEST_REQUIRE(shmc_mpmc_close(&q) == SHMC_OK);
+    return 0;
+}
+
 static pid_t
 spawn(bool producer, enum way way)
 {
-    fflush(NULL);
-    const pid_t child = fork();
-    assert_true(child >= 0);
-    if (child != 0) return child;
-    static shmc_segment s;
-    shmc_mpmc q;
-    must(shmc_segment_attach(&s, name, NULL) == SHMC_OK);
-    must(shmc_mpmc_open(&q, &s, "q", NULL, producer ? SHMC_PRODUCER
-                                                    : SHMC_CONSUMER) == SHMC_OK);
-    (producer ? produce : consume)(&q, way);
-    must(shmc_mpmc_close(&q) == SHMC_OK);
-    _exit(0);
-}
-
-static void
-reap(pid_t child, int expected)
-{
-    int status = 0;
-    assert_int_equal(child, waitpid(child, &status, 0));
-    assert_int_equal(expected, status);
+    part p = { producer ? SHMC_PRODUCER : SHMC_CONSUMER, way };
+    return test_spawn(play, &p);
 }
 
 /* Kill and replace, then stop; returns how many consumers were killed.     */
@@ -157,10 +142,10 @@ massacre(enum way way, uint32_t kills)
     uint32_t consumers = 0;
     for (int i = 0; i < 2 * SIDES; i++) child[i] = spawn(i < SIDES, way);
     for (uint32_t k = 0; k < kills; k++) {
-        usleep((useconds_t)(rand() % 1500));
+        usleep((unsigned)(rand() % 1500));
         const int i = rand() % (2 * SIDES);
         kill(child[i], SIGKILL);
-        reap(child[i], SIGKILL);
+        assert_int_equal(1000 + SIGKILL, test_join(child[i]));
         consumers += i >= SIDES;
         /* The others go on: the queue moves without the dead one.          */
         const uint64_t before = shmi_load_acq_64(&book->gotten);
@@ -171,7 +156,7 @@ massacre(enum way way, uint32_t kills)
         child[i] = spawn(i < SIDES, way);
     }
     shmi_store_rel_32(&book->stop, 1);
-    for (int i = 0; i < 2 * SIDES; i++) reap(child[i], 0);
+    for (int i = 0; i < 2 * SIDES; i++) assert_int_equal(0, test_join(child[i]));
     return consumers;
 }
 
@@ -186,10 +171,8 @@ run(enum way way, uint32_t slots, uint32_t on_death)
     static shmc_segment s;
     shmc_mpmc_stats st;
     shmc_mpmc q;
-    void *mem;
-    assert_int_equal(0, shmi_memory_map(sizeof *book, &mem));
-    book = mem;
-    snprintf(name, sizeof name, "test/mpmc-death.%d", (int)getpid());
+    book = test_shared(sizeof *book);
+    test_name(name, sizeof name, "mpmc-death");
     assert_int_equal(SHMC_OK, shmc_segment_create(&s, name, &sd));
     assert_int_equal(SHMC_OK, shmc_mpmc_open(&q, &s, "q", &d, 3));
     const uint32_t killed = massacre(way, KILLS);
@@ -233,7 +216,7 @@ run(enum way way, uint32_t slots, uint32_t on_death)
     assert_int_equal(SHMC_OK, shmc_mpmc_close(&q));
     assert_int_equal(SHMC_OK, shmc_segment_close(&s));
     assert_int_equal(SHMC_OK, shmc_segment_unlink(name, NULL));
-    assert_int_equal(0, shmi_unmap(mem, sizeof *book));
+    assert_int_equal(0, shmi_unmap(book, sizeof *book));
 }
 
 static void
@@ -277,13 +260,12 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(copied_messages_survive_deaths),
-        cmocka_unit_test(batches_survive_deaths),
-        cmocka_unit_test(borrowed_messages_come_at_least_once),
-        cmocka_unit_test(dropping_queue_survives_deaths),
-        cmocka_unit_test(waiting_sides_survive_deaths),
+        TEST_CASE(copied_messages_survive_deaths),
+        TEST_CASE(batches_survive_deaths),
+        TEST_CASE(borrowed_messages_come_at_least_once),
+        TEST_CASE(dropping_queue_survives_deaths),
+        TEST_CASE(waiting_sides_survive_deaths),
     };
-    alarm(240);
     srand((unsigned)getpid());
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,18 +2,10 @@
  * hostile input, options; and what the dead leave behind, step by step.    */
 #define SHMCOMM_IMPLEMENTATION
 #include "shmcomm_mpmc.h"
+#include "test_support.h"
 
 #include <pthread.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <setjmp.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
-#include <cmocka.h>
 
 enum { BOTH = SHMC_PRODUCER | SHMC_CONSUMER, POLLS = 5000 };
 
@@ -103,7 +95,7 @@ static int
 segment_open(void **state)
 {
     static shmc_segment s;
-    snprintf(segment_name, sizeof segment_name, "test/mpmc.%d", (int)getpid());
+    test_name(segment_name, sizeof segment_name, "mpmc");
     if (shmc_segment_open(&s, segment_name, NULL) != SHMC_OK) return -1;
     *state = &s;
     return 0;
@@ -116,31 +108,36 @@ segment_gone(void **state)
     return shmc_segment_unlink(segment_name, NULL) == SHMC_OK ? 0 : -1;
 }
 
+/* A child with a handle of its own on "q".                                 */
+typedef struct part {
+    void (*work)(shmc_mpmc *q);
+    const shmc_mpmc_desc *desc;
+} part;
+
+static int
+play(void *arg)
+{
+    static shmc_segment s;
+    const part *p = arg;
+    shmc_mpmc q;
+    TEST_REQUIRE(shmc_segment_attach(&s, segment_name, NULL) == SHMC_OK);
+    TEST_REQUIRE(shmc_mpmc_open(&q, &s, "q", p->desc, BOTH) == SHMC_OK);
+    p->work(&q);
+    return 0;
+}
+
+static pid_t
+start(void (*work)(shmc_mpmc *q), const shmc_mpmc_desc *d)
+{
+    part p = { work, d };
+    return test_spawn(play, &p);
+}
+
 /* Run `work` in a child that dies in the middle of it, and wait for that.  */
 static void
 die_in(void (*work)(shmc_mpmc *q), const shmc_mpmc_desc *d)
 {
-    fflush(NULL);
-    const pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        static shmc_segment s;
-        shmc_mpmc q;
-        if (shmc_segment_attach(&s, segment_name, NULL) != SHMC_OK ||
-            shmc_mpmc_open(&q, &s, "q", d, BOTH) != SHMC_OK)
-            _exit(1);
-        work(&q);
-        _exit(0);
-    }
-    int status = 0;
-    assert_int_equal(child, waitpid(child, &status, 0));
-    assert_int_equal(0, status);
-}
-
-static void
-must(bool ok)
-{
-    if (!ok) _exit(2);
+    assert_int_equal(0, test_join(start(work, d)));
 }
 
 /* ---- order and bounds ---------------------------------------------------- */
@@ -558,33 +555,33 @@ open_checks_what_exists(void **state)
     assert_int_equal(SHMC_OK, shmc_mpmc_close(&q));
 }
 
+static int
+use_inherited(void *arg)
+{
+    shmc_mpmc *q = arg;
+    shmc_mpmc_stats st;
+    const void *msg;
+    void *slot;
+    uint64_t v = 0;
+    TEST_REQUIRE(push(q, 1) == SHMC_EFORKED && pop(q) == SHMC_EFORKED);
+    TEST_REQUIRE(shmc_mpmc_push_n(q, &v, 8, 1) == SHMC_EFORKED);
+    TEST_REQUIRE(shmc_mpmc_pop_n(q, &v, 8, 1) == SHMC_EFORKED);
+    TEST_REQUIRE(shmc_mpmc_loan(q, &slot) == SHMC_EFORKED);
+    TEST_REQUIRE(shmc_mpmc_borrow(q, &msg) == SHMC_EFORKED);
+    TEST_REQUIRE(shmc_mpmc_commit(q) == SHMC_EFORKED);
+    TEST_REQUIRE(shmc_mpmc_release(q) == SHMC_EFORKED);
+    TEST_REQUIRE(shmc_mpmc_stats_get(q, &st) == SHMC_EFORKED);
+    TEST_REQUIRE(shmc_mpmc_close(q) == SHMC_OK);
+    return 0;
+}
+
 static void
 forked_child_cannot_use_the_parents_handle(void **state)
 {
     shmc_segment *s = *state;
     shmc_mpmc q;
     assert_int_equal(SHMC_OK, shmc_mpmc_open(&q, s, "f", NULL, BOTH));
-    fflush(NULL);
-    const pid_t child = fork();
-    if (child == 0) {
-        shmc_mpmc_stats st;
-        const void *msg;
-        void *slot;
-        uint64_t v = 0;
-        must(push(&q, 1) == SHMC_EFORKED && pop(&q) == SHMC_EFORKED);
-        must(shmc_mpmc_push_n(&q, &v, 8, 1) == SHMC_EFORKED);
-        must(shmc_mpmc_pop_n(&q, &v, 8, 1) == SHMC_EFORKED);
-        must(shmc_mpmc_loan(&q, &slot) == SHMC_EFORKED);
-        must(shmc_mpmc_borrow(&q, &msg) == SHMC_EFORKED);
-        must(shmc_mpmc_commit(&q) == SHMC_EFORKED);
-        must(shmc_mpmc_release(&q) == SHMC_EFORKED);
-        must(shmc_mpmc_stats_get(&q, &st) == SHMC_EFORKED);
-        must(shmc_mpmc_close(&q) == SHMC_OK);
-        _exit(0);
-    }
-    int status;
-    assert_int_equal(child, waitpid(child, &status, 0));
-    assert_int_equal(0, status);
+    assert_int_equal(0, test_join(test_spawn(use_inherited, &q)));
     assert_int_equal(SHMC_OK, push(&q, 4));
     assert_int_equal(4, pop(&q));
     assert_int_equal(SHMC_OK, shmc_mpmc_close(&q));
@@ -683,10 +680,10 @@ push_later(void *arg)
 {
     shmc_mpmc q;
     arena *a = arg;
-    if (shmc_mpmc_map(&q, a->mem, a->bytes, SHMC_PRODUCER) != SHMC_OK) abort();
+    TEST_REQUIRE(shmc_mpmc_map(&q, a->mem, a->bytes, SHMC_PRODUCER) == SHMC_OK);
     for (uint64_t i = 0; i < 300; i++) {
-        if (i % 100 == 0) usleep(2000);
-        if (shmc_mpmc_push_wait(&q, &i, 8, -1) != SHMC_OK) abort();
+        if (i % 100 == 0) test_sleep_ms(2);
+        TEST_REQUIRE(shmc_mpmc_push_wait(&q, &i, 8, -1) == SHMC_OK);
     }
     shmc_mpmc_close(&q);
     return NULL;
@@ -703,7 +700,7 @@ waiters_are_woken(void **state)
     uint64_t v;
     assert_int_equal(0, pthread_create(&t, NULL, push_later, &a));
     for (uint64_t i = 0; i < 300; i++) {
-        if (i % 100 == 50) usleep(2000);
+        if (i % 100 == 50) test_sleep_ms(2);
         assert_int_equal(SHMC_OK, shmc_mpmc_pop_wait(&q, &v, 8, -1));
         assert_int_equal(i, v);
     }
@@ -734,29 +731,29 @@ static void
 loan_and_die(shmc_mpmc *q)
 {
     void *slot;
-    must(push(q, 100) == SHMC_OK);
-    must(shmc_mpmc_loan(q, &slot) == SHMC_OK);
+    TEST_REQUIRE(push(q, 100) == SHMC_OK);
+    TEST_REQUIRE(shmc_mpmc_loan(q, &slot) == SHMC_OK);
 }
 
 static void
 borrow_and_die(shmc_mpmc *q)
 {
     const void *msg;
-    must(shmc_mpmc_borrow(q, &msg) == SHMC_OK);
+    TEST_REQUIRE(shmc_mpmc_borrow(q, &msg) == SHMC_OK);
 }
 
 static void
 claim_two_and_die(shmc_mpmc *q)
 {
     uint64_t pos;
-    must(shmi_mpmc_claim_head(q, 16, 2, &pos) == 2);
+    TEST_REQUIRE(shmi_mpmc_claim_head(q, 16, 2, &pos) == 2);
 }
 
 static void
 loan_four_and_die(shmc_mpmc *q)
 {
     uint64_t pos;
-    must(shmi_mpmc_claim_tail(q, 16, 4, &pos) == 4);
+    TEST_REQUIRE(shmi_mpmc_claim_tail(q, 16, 4, &pos) == 4);
 }
 
 static void
@@ -831,34 +828,26 @@ dead_producers_seat_may_be_reused_before_its_cell_is_met(void **state)
 }
 
 static void
+loan_and_linger(shmc_mpmc *q)
+{
+    loan_and_die(q);
+    for (;;) pause();
+}
+
+static void
 living_producers_cell_is_left_alone(void **state)
 {
-    int pipes[2], status;
-    char byte;
     shmc_mpmc q = dead_open(*state, &small);
-    assert_int_equal(0, pipe(pipes));
-    fflush(NULL);
-    const pid_t child = fork();
-    if (child == 0) {
-        static shmc_segment s;
-        shmc_mpmc mine;
-        must(shmc_segment_attach(&s, segment_name, NULL) == SHMC_OK);
-        must(shmc_mpmc_open(&mine, &s, "q", NULL, BOTH) == SHMC_OK);
-        loan_and_die(&mine);
-        must(write(pipes[1], "x", 1) == 1);
-        for (;;) pause();
-    }
-    assert_int_equal(1, read(pipes[0], &byte, 1));
+    const pid_t child = start(loan_and_linger, &small);
+    while (shmi_load_acq_64(&q.shm->tail) != 2) test_sleep_ms(1);
     assert_int_equal(SHMC_OK, push(&q, 101));
     assert_int_equal(100, pop(&q));
     assert_int_equal(SHMC_EAGAIN, pop_soon(&q));
     kill(child, SIGSTOP);           /* stopped is alive                     */
     assert_int_equal(SHMC_EAGAIN, pop_soon(&q));
     assert_int_equal(0, stats_of(&q).tombs);
-    kill(child, SIGKILL);
-    assert_int_equal(child, waitpid(child, &status, 0));
+    test_kill(child);
     assert_int_equal(101, pop_soon(&q));
-    close(pipes[0]), close(pipes[1]);
     dead_close(*state, &q);
 }
 
@@ -1002,7 +991,7 @@ borrow_next_and_die(shmc_mpmc *q)
 {
     const void *msg;
     q->patrol_pos = UINT64_MAX / 4;         /* does not look for orphans    */
-    must(shmc_mpmc_borrow(q, &msg) == SHMC_OK);
+    TEST_REQUIRE(shmc_mpmc_borrow(q, &msg) == SHMC_OK);
 }
 
 static void
@@ -1025,6 +1014,14 @@ more_orphans_than_places_are_found_one_lap_later(void **state)
 }
 
 static void
+borrow_push_and_linger(shmc_mpmc *q)
+{
+    borrow_and_die(q);
+    TEST_REQUIRE(push(q, 6) == SHMC_OK);
+    test_sleep_ms(20);
+}
+
+static void
 sleeper_gets_a_dead_consumers_message(void **state)
 {
     shmc_mpmc q = dead_open(*state, &small);
@@ -1032,29 +1029,16 @@ sleeper_gets_a_dead_consumers_message(void **state)
     assert_int_equal(SHMC_OK, push(&q, 1));
     assert_int_equal(1, pop(&q));
     for (int k = 0; k < 2; k++) {
-        int status;
         const uint64_t next = q.shm->tail;
         assert_int_equal(SHMC_OK, push(&q, 5));
-        fflush(NULL);
-        const pid_t child = fork();
-        if (child == 0) {
-            static shmc_segment s;
-            shmc_mpmc mine;
-            must(shmc_segment_attach(&s, segment_name, NULL) == SHMC_OK);
-            must(shmc_mpmc_open(&mine, &s, "q", NULL, BOTH) == SHMC_OK);
-            borrow_and_die(&mine);
-            must(push(&mine, 6) == SHMC_OK);
-            usleep(20000);
-            _exit(0);
-        }
+        const pid_t child = start(borrow_push_and_linger, NULL);
         while (shmi_load_acq_64(&q.shm->tail) != next + 2)
-            usleep(100);            /* it has 5, and 6 is there             */
+            test_sleep_ms(1);       /* it has 5, and 6 is there             */
         assert_int_equal(SHMC_OK, shmc_mpmc_pop_wait(&q, &v, 8, -1));
         assert_int_equal(6, v);
         assert_int_equal(SHMC_OK, shmc_mpmc_pop_wait(&q, &v, 8, -1));
         assert_int_equal(5, v);
-        assert_int_equal(child, waitpid(child, &status, 0));
-        assert_int_equal(0, status);
+        assert_int_equal(0, test_join(child));
         assert_int_equal(SHMC_OK, push(&q, 0));
         assert_int_equal(0, pop(&q));
     }
@@ -1065,43 +1049,42 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(empty_queue_returns_eagain),
-        cmocka_unit_test(every_capacity_fills_and_drains_in_order),
-        cmocka_unit_test(positions_wrap_at_32_48_and_64_bits),
-        cmocka_unit_test(messages_of_odd_sizes_arrive_whole),
-        cmocka_unit_test(batches_take_what_there_is),
-        cmocka_unit_test(loaned_slot_is_pushed_by_commit),
-        cmocka_unit_test(aborted_loan_is_skipped),
-        cmocka_unit_test(more_tombs_than_one_call_skips_are_skipped_by_the_next),
-        cmocka_unit_test(
+        TEST_CASE(empty_queue_returns_eagain),
+        TEST_CASE(every_capacity_fills_and_drains_in_order),
+        TEST_CASE(positions_wrap_at_32_48_and_64_bits),
+        TEST_CASE(messages_of_odd_sizes_arrive_whole),
+        TEST_CASE(batches_take_what_there_is),
+        TEST_CASE(loaned_slot_is_pushed_by_commit),
+        TEST_CASE(aborted_loan_is_skipped),
+        TEST_CASE(more_tombs_than_one_call_skips_are_skipped_by_the_next),
+        TEST_CASE(
             tomb_that_a_dead_consumer_passed_is_freed_by_whoever_meets_it),
-        cmocka_unit_test(borrowed_message_keeps_its_cell),
-        cmocka_unit_test(close_aborts_a_loan_and_releases_a_borrow),
-        cmocka_unit_test(roles_are_kept_apart),
-        cmocka_unit_test(bad_descs_are_rejected_with_a_sentence),
-        cmocka_unit_test(broken_first_lines_are_refused),
-        cmocka_unit_test(open_checks_what_exists),
-        cmocka_unit_test(forked_child_cannot_use_the_parents_handle),
-        cmocka_unit_test(garbage_in_a_cell_is_reported),
-        cmocka_unit_test(garbage_in_indices_is_survived),
-        cmocka_unit_test(scribbling_peer_harms_nobodys_process),
-        cmocka_unit_test(waiters_are_woken),
-        cmocka_unit_test(dead_producers_cell_becomes_a_tomb),
-        cmocka_unit_test(dead_producers_batch_becomes_tombs),
-        cmocka_unit_test(
+        TEST_CASE(borrowed_message_keeps_its_cell),
+        TEST_CASE(close_aborts_a_loan_and_releases_a_borrow),
+        TEST_CASE(roles_are_kept_apart),
+        TEST_CASE(bad_descs_are_rejected_with_a_sentence),
+        TEST_CASE(broken_first_lines_are_refused),
+        TEST_CASE(open_checks_what_exists),
+        TEST_CASE(forked_child_cannot_use_the_parents_handle),
+        TEST_CASE(garbage_in_a_cell_is_reported),
+        TEST_CASE(garbage_in_indices_is_survived),
+        TEST_CASE(scribbling_peer_harms_nobodys_process),
+        TEST_CASE(waiters_are_woken),
+        TEST_CASE(dead_producers_cell_becomes_a_tomb),
+        TEST_CASE(dead_producers_batch_becomes_tombs),
+        TEST_CASE(
             dead_producers_seat_may_be_reused_before_its_cell_is_met),
-        cmocka_unit_test(living_producers_cell_is_left_alone),
-        cmocka_unit_test(dead_ones_who_only_intended_change_nothing),
-        cmocka_unit_test(dead_consumers_message_is_delivered_again),
-        cmocka_unit_test(dead_consumers_batch_is_delivered_again),
-        cmocka_unit_test(dead_consumers_message_in_the_way_is_delivered_first),
-        cmocka_unit_test(dead_consumers_message_comes_under_steady_load),
-        cmocka_unit_test(dead_consumers_message_is_dropped_where_asked),
-        cmocka_unit_test(seat_with_a_dead_consumers_message_may_be_taken),
-        cmocka_unit_test(more_orphans_than_places_are_found_one_lap_later),
-        cmocka_unit_test(sleeper_gets_a_dead_consumers_message),
+        TEST_CASE(living_producers_cell_is_left_alone),
+        TEST_CASE(dead_ones_who_only_intended_change_nothing),
+        TEST_CASE(dead_consumers_message_is_delivered_again),
+        TEST_CASE(dead_consumers_batch_is_delivered_again),
+        TEST_CASE(dead_consumers_message_in_the_way_is_delivered_first),
+        TEST_CASE(dead_consumers_message_comes_under_steady_load),
+        TEST_CASE(dead_consumers_message_is_dropped_where_asked),
+        TEST_CASE(seat_with_a_dead_consumers_message_may_be_taken),
+        TEST_CASE(more_orphans_than_places_are_found_one_lap_later),
+        TEST_CASE(sleeper_gets_a_dead_consumers_message),
     };
-    alarm(120);
     shmc_log_set(NULL, NULL, 0);
     return cmocka_run_group_tests(tests, segment_open, segment_gone);
 }

@@ -2,16 +2,9 @@
  * each message arrives exactly once, in order for each producer.           */
 #define SHMCOMM_IMPLEMENTATION
 #include "shmcomm_mpmc.h"
+#include "test_support.h"
 
 #include <pthread.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <setjmp.h>
-#include <sys/wait.h>
-#include <unistd.h>
-#include <cmocka.h>
 
 enum { ITEMS = 20000, MAX_SIDES = 4, BATCH = 7 };
 enum way { ONE, MANY, IN_PLACE, WAITING };
@@ -59,8 +52,8 @@ give(side *s, uint64_t from, uint32_t n)
         } else {
             r = shmc_mpmc_push(&s->q, &v[done], 8);
         }
+        TEST_REQUIRE(r >= 0 || r == SHMC_EAGAIN);
         if (r == SHMC_EAGAIN) shmi_backoff_spin(&b);
-        else if (r < 0) abort();
         else done += r > 0 ? (uint32_t)r : 1;
     }
 }
@@ -110,10 +103,10 @@ consume(void *arg)
             shmi_backoff_spin(&b);
             continue;
         }
-        if (n < 0) abort();
+        TEST_REQUIRE(n > 0);
         for (int i = 0; i < n; i++) {
             const uint64_t from = v[i] >> 32, item = v[i] & UINT32_MAX;
-            if (from >= MAX_SIDES || item >= ITEMS) abort();
+            TEST_REQUIRE(from < MAX_SIDES && item < ITEMS);
             if (item < next[from]) (void)shmi_faa_32(&s->book->wrong, 1);
             next[from] = item + 1;
             /* A plain increment: two who got it would race.                */
@@ -128,10 +121,7 @@ consume(void *arg)
 static ledger *
 ledger_new(uint32_t sides)
 {
-    void *mem;
-    assert_int_equal(0, shmi_memory_map(sizeof(ledger), &mem));
-    ledger *book = mem;
-    memset(book, 0, sizeof *book);
+    ledger *book = test_shared(sizeof(ledger));
     book->left = sides * ITEMS;
     return book;
 }
@@ -185,6 +175,25 @@ by_threads(uint32_t sides, uint32_t slots, enum way way)
     assert_int_equal(0, shmi_unmap(mem, bytes));
 }
 
+typedef struct part {
+    const char *segment;
+    uint32_t role;
+    side side;
+} part;
+
+static int
+play(void *arg)
+{
+    static shmc_segment mine;
+    part *p = arg;
+    TEST_REQUIRE(shmc_segment_attach(&mine, p->segment, NULL) == SHMC_OK);
+    TEST_REQUIRE(shmc_mpmc_open(&p->side.q, &mine, "q", NULL, p->role) ==
+                 SHMC_OK);
+    (void)(p->role == SHMC_PRODUCER ? produce : consume)(&p->side);
+    TEST_REQUIRE(shmc_mpmc_close(&p->side.q) == SHMC_OK);
+    return 0;
+}
+
 static void
 by_processes(uint32_t sides, uint32_t slots, enum way way, uint32_t wake)
 {
@@ -195,28 +204,21 @@ by_processes(uint32_t sides, uint32_t slots, enum way way, uint32_t wake)
     char name[64];
     pid_t child[2 * MAX_SIDES];
     shmc_mpmc q;
-    snprintf(name, sizeof name, "test/mpmc-stress.%d", (int)getpid());
+    test_name(name, sizeof name, "mpmc-stress");
     assert_int_equal(SHMC_OK, shmc_segment_create(&s, name, &sd));
     assert_int_equal(SHMC_OK, shmc_mpmc_open(&q, &s, "q", &d, SHMC_CONSUMER));
-    fflush(NULL);
     for (uint32_t i = 0; i < 2 * sides; i++) {
-        child[i] = fork();
-        assert_true(child[i] >= 0);
-        if (child[i] != 0) continue;
-        static shmc_segment mine;
-        side me = { .book = book, .way = way, .me = i % sides };
-        if (shmc_segment_attach(&mine, name, NULL) != SHMC_OK ||
-            shmc_mpmc_open(&me.q, &mine, "q", &d,
-                           i < sides ? SHMC_PRODUCER : SHMC_CONSUMER) != SHMC_OK)
-            _exit(1);
-        (void)(i < sides ? produce : consume)(&me);
-        _exit(shmc_mpmc_close(&me.q) == SHMC_OK ? 0 : 2);
+        part p;
+        memset(&p, 0, sizeof p);
+        p.segment = name;
+        p.role = i < sides ? SHMC_PRODUCER : SHMC_CONSUMER;
+        p.side.book = book;
+        p.side.way = way;
+        p.side.me = i % sides;
+        child[i] = test_spawn(play, &p);
     }
-    for (uint32_t i = 0; i < 2 * sides; i++) {
-        int status;
-        assert_int_equal(child[i], waitpid(child[i], &status, 0));
-        assert_int_equal(0, status);
-    }
+    for (uint32_t i = 0; i < 2 * sides; i++)
+        assert_int_equal(0, test_join(child[i]));
     ledger_check(book, sides, &q);
     assert_int_equal(SHMC_OK, shmc_mpmc_close(&q));
     assert_int_equal(SHMC_OK, shmc_segment_close(&s));
@@ -290,15 +292,14 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(threads_get_each_message_once_in_order),
-        cmocka_unit_test(threads_batch),
-        cmocka_unit_test(threads_write_and_read_in_place),
-        cmocka_unit_test(threads_wait),
-        cmocka_unit_test(processes_get_each_message_once_in_order),
-        cmocka_unit_test(processes_batch),
-        cmocka_unit_test(processes_write_and_read_in_place),
-        cmocka_unit_test(processes_wait),
+        TEST_CASE(threads_get_each_message_once_in_order),
+        TEST_CASE(threads_batch),
+        TEST_CASE(threads_write_and_read_in_place),
+        TEST_CASE(threads_wait),
+        TEST_CASE(processes_get_each_message_once_in_order),
+        TEST_CASE(processes_batch),
+        TEST_CASE(processes_write_and_read_in_place),
+        TEST_CASE(processes_wait),
     };
-    alarm(240);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
