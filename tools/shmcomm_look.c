@@ -1,0 +1,649 @@
+/* shmcomm_look.c - the verbs ls, info and gc: look at segments, unseen.
+ *
+ * Manual: docs/shmcomm_cli.md
+ * SPDX-License-Identifier: MIT                                            */
+#include "shmcomm_cli.h"
+
+#include "shmcomm_counter.h"
+#include "shmcomm_latest.h"
+#include "shmcomm_mpmc.h"
+#include "shmcomm_recq.h"
+#include "shmcomm_ring.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* >>ls */
+
+static const char *
+kind_of(const cli_look *l)
+{
+    return l->topic ? "topic" : "segment";
+}
+
+static void
+ls_json(const cli_look *looks, int count)
+{
+    cJSON *all = json_array();
+
+    for (int i = 0; i < count; i++) {
+        const cli_look *l = &looks[i];
+        cJSON *o = json_object();
+        json_text(o, "name", l->name);
+        json_text(o, "kind", l->code == SHMC_OK ? kind_of(l) : "none");
+        json_u64(o, "bytes", l->file_bytes);
+        if (l->code == SHMC_OK) {
+            json_text(o, "state", l->live ? "live" : "dead");
+            json_u64(o, "objects", l->info.objects);
+            json_u64(o, "max_objects", l->info.max_objects);
+            json_u64(o, "participants", l->info.participants);
+            json_u64(o, "max_participants", l->info.max_participants);
+            json_u64(o, "created_realtime_ns", l->info.created_realtime_ns);
+        } else {
+            json_text(o, "state", cli_reason(l->code));
+            json_text(o, "error", l->error);
+        }
+        json_push(all, o);
+    }
+    json_print(all);
+}
+
+static void
+ls_row(cli_table *t, const cli_look *l)
+{
+    char text[SHMC_NAME_BYTES];
+
+    cli_clean(text, sizeof text, l->name);
+    cli_table_add(t, text);
+    cli_table_add(t, l->code == SHMC_OK ? kind_of(l) : "-");
+    cli_table_add(t, cli_bytes((double)l->file_bytes).s);
+    if (l->code != SHMC_OK) {
+        for (int i = 0; i < 3; i++) cli_table_add(t, "-");
+        cli_table_add(t, cli_reason(l->code));
+        return;
+    }
+    cli_table_add(t, cli_u64(l->info.objects).s);
+    snprintf(text, sizeof text, "%u/%u", l->info.participants,
+             l->info.max_participants);
+    cli_table_add(t, text);
+    cli_table_add(t, cli_age(l->info.created_realtime_ns).s);
+    cli_table_add(t, l->live ? "live" : "dead");
+}
+
+static int
+ls_run(cli *c, int argc, char **argv)
+{
+    static const struct option options[] = { CLI_OPTIONS };
+    static const char *const titles[] = {
+        "NAME", "KIND", "BYTES", "OBJECTS", "PARTICIPANTS", "AGE", "STATE"
+    };
+    cli_table t = { 7, 0, 0, 0x3c, NULL, NULL };
+    cli_look *looks = NULL;
+
+    while (cli_next(c, argc, argv, options) >= 0) { }
+    cli_no_argument(c, argc, argv);
+    const int count = cli_look_all(c, &looks);
+    if (count < 0) return cli_fail("%s", shmc_last_error());
+    if (c->json) {
+        ls_json(looks, count);
+    } else if (count == 0) {
+        fputs("no segments\n", stderr);
+    } else {
+        for (size_t i = 0; i < t.columns; i++) cli_table_add(&t, titles[i]);
+        for (int i = 0; i < count; i++) ls_row(&t, &looks[i]);
+        cli_table_print(&t);
+    }
+    free(looks);
+    return 0;
+}
+
+const cli_verb verb_ls = {
+    "ls", "list all segments and topics",
+    "usage: shmcomm ls [--json] [--dir DIR] [--prefix PREFIX]\n"
+    "\n"
+    "Lists each segment: its name, size, objects, participants (alive/most),\n"
+    "age, and whether a live process has it open.  Files with the prefix that\n"
+    "are no segments are listed, too.\n",
+    ls_run
+};
+
+/* >>info: objects */
+
+/* The shape of a ring is not in its statistics.                           */
+static void
+bcast_shape(const shmc_bcast *h, cJSON *o)
+{
+    json_text(o, "mode", h->reliable ? "reliable" : "lossy");
+    json_u64(o, "depth", h->slot_count);
+    json_u64(o, "max_bytes", h->max_bytes);
+    json_u64(o, "max_publishers", h->max_publishers);
+    if (h->reliable) json_u64(o, "max_subscribers", h->max_subscribers);
+}
+
+static int
+bcast_stats(shmc_segment *s, const char *name, cJSON *o)
+{
+    shmc_bcast h;
+    shmc_bcast_stats st;
+    int r = shmc_bcast_open(&h, s, name, NULL, SHMC_OBSERVER);
+
+    if (r != SHMC_OK) return r;
+    bcast_shape(&h, o);
+    r = shmc_bcast_stats_get(&h, &st);
+    json_u64(o, "sent", st.sent);
+    json_u64(o, "voids", st.voids);
+    json_u64(o, "publishers", st.publishers);
+    if (h.reliable) {
+        json_u64(o, "subscribers", st.subscribers);
+        json_u64(o, "lag", st.lag);
+        json_u64(o, "dropped", st.dropped);
+    }
+    shmc_bcast_close(&h);
+    return r;
+}
+
+static void
+holder(cJSON *o, const char *role, int32_t pid, bool alive)
+{
+    char key[32];
+
+    snprintf(key, sizeof key, "%s_pid", role);
+    json_i64(o, key, pid);
+    if (pid == 0) return;
+    snprintf(key, sizeof key, "%s_alive", role);
+    json_bool(o, key, alive);
+}
+
+static int
+spsc_stats(shmc_segment *s, const char *name, cJSON *o)
+{
+    shmc_spsc q;
+    shmc_spsc_stats st;
+    int r = shmc_spsc_open(&q, s, name, NULL, SHMC_OBSERVER);
+
+    if (r != SHMC_OK) return r;
+    r = shmc_spsc_stats_get(&q, &st);
+    json_u64(o, "used", st.used);
+    json_u64(o, "slot_count", st.slot_count);
+    json_u64(o, "slot_bytes", st.slot_bytes);
+    json_u64(o, "pushed", st.pushed);
+    json_u64(o, "popped", st.popped);
+    holder(o, "producer", st.producer_pid, st.producer_alive);
+    holder(o, "consumer", st.consumer_pid, st.consumer_alive);
+    shmc_spsc_close(&q);
+    return r;
+}
+
+static int
+recq_stats(shmc_segment *s, const char *name, cJSON *o)
+{
+    shmc_recq q;
+    shmc_recq_stats st;
+    int r = shmc_recq_open(&q, s, name, NULL, SHMC_OBSERVER);
+
+    if (r != SHMC_OK) return r;
+    r = shmc_recq_stats_get(&q, &st);
+    json_u64(o, "used_bytes", st.used_bytes);
+    json_u64(o, "capacity_bytes", st.capacity_bytes);
+    json_u64(o, "max_bytes", st.max_bytes);
+    json_u64(o, "pushed_bytes", st.pushed_bytes);
+    json_u64(o, "popped_bytes", st.popped_bytes);
+    holder(o, "producer", st.producer_pid, st.producer_alive);
+    holder(o, "consumer", st.consumer_pid, st.consumer_alive);
+    shmc_recq_close(&q);
+    return r;
+}
+
+static int
+mpmc_stats(shmc_segment *s, const char *name, cJSON *o)
+{
+    shmc_mpmc q;
+    shmc_mpmc_stats st;
+    int r = shmc_mpmc_open(&q, s, name, NULL, SHMC_OBSERVER);
+
+    if (r != SHMC_OK) return r;
+    r = shmc_mpmc_stats_get(&q, &st);
+    json_u64(o, "used", st.used);
+    json_u64(o, "slot_count", st.slot_count);
+    json_u64(o, "pushed", st.pushed);
+    json_u64(o, "popped", st.popped);
+    json_u64(o, "tombs", st.tombs);
+    json_u64(o, "redelivered", st.redelivered);
+    json_u64(o, "dropped", st.dropped);
+    json_u64(o, "handles", st.handles);
+    json_u64(o, "max_handles", st.max_handles);
+    shmc_mpmc_close(&q);
+    return r;
+}
+
+static int
+latest_stats(shmc_segment *s, const char *name, cJSON *o)
+{
+    shmc_latest cell;
+    shmc_latest_stats st;
+    int r = shmc_latest_open(&cell, s, name, NULL, SHMC_OBSERVER);
+
+    if (r != SHMC_OK) return r;
+    r = shmc_latest_stats_get(&cell, &st);
+    json_u64(o, "version", st.version);
+    json_u64(o, "value_bytes", st.value_bytes);
+    json_u64(o, "slot_count", st.slot_count);
+    holder(o, "writer", st.writer_pid, st.writer_alive);
+    shmc_latest_close(&cell);
+    return r;
+}
+
+static int
+counter_stats(shmc_segment *s, const char *name, cJSON *o)
+{
+    shmc_counter counter;
+    const int r = shmc_counter_open(&counter, s, name, false);
+
+    if (r != SHMC_OK) return r;
+    json_u64(o, "value", shmc_counter_get(&counter));
+    shmc_counter_close(&counter);
+    return r;
+}
+
+typedef struct kind {
+    const char *name;
+    int (*stats)(shmc_segment *s, const char *name, cJSON *o);
+} kind;
+
+static kind
+kind_at(uint32_t number)
+{
+    static const kind kinds[] = {
+        [SHMC_KIND_RAW] = { "raw", NULL },
+        [SHMC_KIND_COUNTER] = { "counter", counter_stats },
+        [SHMC_KIND_SPSC] = { "spsc", spsc_stats },
+        [SHMC_KIND_RECQ] = { "recq", recq_stats },
+        [SHMC_KIND_MPMC] = { "mpmc", mpmc_stats },
+        [SHMC_KIND_BCAST] = { "broadcast", bcast_stats },
+        [SHMC_KIND_LATEST] = { "latest", latest_stats },
+    };
+    static const kind other = { NULL, NULL };
+
+    return number < sizeof kinds / sizeof kinds[0] ? kinds[number] : other;
+}
+
+static cJSON *
+info_object(shmc_segment *s, const shmc_object_info *info)
+{
+    const kind k = kind_at(info->kind);
+    cJSON *o = json_object();
+    cJSON *stats = json_object();
+    char text[64];
+
+    snprintf(text, sizeof text, "kind %u", info->kind);
+    json_text(o, "name", info->name);
+    json_text(o, "kind", k.name != NULL ? k.name : text);
+    json_text(o, "type", info->type_name);
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)info->type_hash);
+    json_text(o, "type_hash", text);
+    json_u64(o, "version", info->version);
+    json_u64(o, "element_bytes", info->elem_bytes);
+    json_u64(o, "bytes", info->bytes);
+    json_u64(o, "created_realtime_ns", info->created_realtime_ns);
+    if (k.stats != NULL && k.stats(s, info->name, stats) != SHMC_OK)
+        json_text(stats, "error", shmc_last_error());
+    json_add(o, "stats", stats);
+    return o;
+}
+
+/* >>info: the whole segment */
+
+static cJSON *
+info_participant(uint32_t slot, const shmc_participant_info *p)
+{
+    cJSON *o = json_object();
+
+    json_u64(o, "slot", slot);
+    json_i64(o, "pid", p->pid);
+    json_text(o, "label", p->label);
+    json_bool(o, "alive", p->alive);
+    json_u64(o, "attached_realtime_ns", p->attached_realtime_ns);
+    return o;
+}
+
+/* Everything that info tells; the text is made from it, too.              */
+static cJSON *
+info_collect(const cli *c, shmc_segment *s, const cli_look *l)
+{
+    char path[SHMC_DIR_BYTES + SHMC_PREFIX_BYTES + SHMC_NAME_BYTES];
+    cJSON *all = json_object();
+    cJSON *people = json_array(), *objects = json_array();
+    shmc_participant_info p;
+    shmc_object_info o;
+
+    cli_path(c, l->name, path, sizeof path);
+    json_text(all, "name", l->name);
+    json_text(all, "kind", kind_of(l));
+    json_text(all, "state", l->live ? "live" : "dead");
+    json_text(all, "file", path);
+    json_u64(all, "bytes", l->info.total_bytes);
+    json_u64(all, "heap_bytes", l->info.heap_bytes);
+    json_u64(all, "heap_used_bytes", l->info.heap_used_bytes);
+    json_u64(all, "layout_version", l->info.layout_version);
+    json_text(all, "wake", l->info.wake == SHMC_WAKE_ASYMMETRIC ? "asymmetric"
+                                                                 : "fence");
+    json_bool(all, "ephemeral", (l->info.flags & SHMC_EPHEMERAL) != 0);
+    json_i64(all, "creator_pid", l->info.creator_pid);
+    json_u64(all, "created_realtime_ns", l->info.created_realtime_ns);
+    json_u64(all, "max_participants", l->info.max_participants);
+    json_u64(all, "max_objects", l->info.max_objects);
+    for (uint32_t i = 0; i < l->info.max_participants; i++)
+        if (shmc_participant_info_get(s, i, &p) == SHMC_OK && p.pid != 0)
+            json_push(people, info_participant(i, &p));
+    for (uint32_t i = 0; i < l->info.max_objects; i++)
+        if (shmc_object_info_get(s, i, &o) == SHMC_OK)
+            json_push(objects, info_object(s, &o));
+    json_add(all, "participants", people);
+    json_add(all, "objects", objects);
+    return all;
+}
+
+static const char *
+text_of(const cJSON *object, const char *key)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+
+    return item != NULL && item->valuestring != NULL ? item->valuestring : "";
+}
+
+static uint64_t
+number_of(const cJSON *object, const char *key)
+{
+    return strtoull(text_of(object, key), NULL, 10);
+}
+
+/* "value 17" or "used 3, slot_count 8, producer_pid 12".                  */
+static void
+info_stats(const cJSON *stats, char *text, size_t bytes)
+{
+    const cJSON *item;
+    size_t at = 0;
+
+    text[0] = '\0';
+    cJSON_ArrayForEach(item, stats) {
+        const char *value = cJSON_IsBool(item)
+                          ? (cJSON_IsTrue(item) ? "yes" : "no")
+                          : item->valuestring;
+        char key[64];
+        snprintf(key, sizeof key, "%s", item->string);
+        for (char *k = key; *k != '\0'; k++)
+            if (*k == '_') *k = ' ';
+        const int n = snprintf(text + at, bytes - at, "%s%s %s",
+                               at != 0 ? ", " : "", key, value);
+        if (n < 0 || (size_t)n >= bytes - at) return;
+        at += (size_t)n;
+    }
+}
+
+static void
+info_people_text(const cJSON *all, const cli_look *l)
+{
+    static const char *const titles[] = {
+        "SLOT", "PID", "LABEL", "STATE", "ATTACHED"
+    };
+    const cJSON *people = cJSON_GetObjectItemCaseSensitive(all, "participants");
+    cli_table t = { 5, 0, 0, 0x13, "  ", NULL };
+    const cJSON *p;
+    char text[64];
+
+    printf("\nparticipants: %u alive, room for %u\n", l->info.participants,
+           l->info.max_participants);
+    if (cJSON_GetArraySize(people) == 0) return;
+    for (size_t i = 0; i < t.columns; i++) cli_table_add(&t, titles[i]);
+    cJSON_ArrayForEach(p, people) {
+        const bool alive =
+            cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(p, "alive"));
+        cli_table_add(&t, text_of(p, "slot"));
+        cli_table_add(&t, text_of(p, "pid"));
+        cli_clean(text, sizeof text, text_of(p, "label"));
+        cli_table_add(&t, text);
+        cli_table_add(&t, alive ? "alive" : "died");
+        snprintf(text, sizeof text, "%s ago",
+                 cli_age(number_of(p, "attached_realtime_ns")).s);
+        cli_table_add(&t, text);
+    }
+    cli_table_print(&t);
+}
+
+static void
+info_objects_text(const cJSON *all, const cli_look *l)
+{
+    static const char *const titles[] = {
+        "NAME", "KIND", "TYPE", "BYTES", "NOW"
+    };
+    const cJSON *objects = cJSON_GetObjectItemCaseSensitive(all, "objects");
+    cli_table t = { 5, 0, 0, 0x08, "  ", NULL };
+    const cJSON *o;
+    char text[512];
+
+    printf("\nobjects: %u, room for %u\n", l->info.objects,
+           l->info.max_objects);
+    if (l->info.objects == 0) return;
+    for (size_t i = 0; i < t.columns; i++) cli_table_add(&t, titles[i]);
+    cJSON_ArrayForEach(o, objects) {
+        cli_clean(text, sizeof text, text_of(o, "name"));
+        cli_table_add(&t, text);
+        cli_table_add(&t, text_of(o, "kind"));
+        cli_clean(text, sizeof text, text_of(o, "type"));
+        cli_table_add(&t, text[0] != '\0' ? text : "-");
+        cli_table_add(&t, cli_bytes((double)number_of(o, "bytes")).s);
+        info_stats(cJSON_GetObjectItemCaseSensitive(o, "stats"), text,
+                   sizeof text);
+        cli_table_add(&t, text[0] != '\0' ? text : "-");
+    }
+    cli_table_print(&t);
+}
+
+static void
+info_text(const cJSON *all, const cli_look *l)
+{
+    const shmc_segment_info *i = &l->info;
+
+    printf("%s: %s, %s%s\n", l->name, kind_of(l), l->live ? "live" : "dead",
+           i->flags & SHMC_EPHEMERAL ? ", goes away with its last user" : "");
+    printf("  file     %s\n", text_of(all, "file"));
+    printf("  size     %s (%llu bytes), heap %s, of that used",
+           cli_bytes((double)i->total_bytes).s,
+           (unsigned long long)i->total_bytes,
+           cli_bytes((double)i->heap_bytes).s);
+    printf(" %s\n", cli_bytes((double)i->heap_used_bytes).s);
+    printf("  created  %s ago by process %d\n",
+           cli_age(i->created_realtime_ns).s, (int)i->creator_pid);
+    printf("  layout   version %u, wake %s\n", i->layout_version,
+           text_of(all, "wake"));
+    info_people_text(all, l);
+    info_objects_text(all, l);
+}
+
+static int
+info_run(cli *c, int argc, char **argv)
+{
+    static const struct option options[] = { CLI_OPTIONS };
+    shmc_segment s;
+    cli_look l;
+
+    while (cli_next(c, argc, argv, options) >= 0) { }
+    const char *name = cli_argument(c, argc, argv, "NAME");
+    if (cli_inspect(c, &s, name) != SHMC_OK)
+        return cli_fail("%s", shmc_last_error());
+    cli_look_at(c, name, &l);
+    if (l.code != SHMC_OK) {
+        shmc_segment_close(&s);
+        return cli_fail("%s", l.error);
+    }
+    cJSON *all = info_collect(c, &s, &l);
+    shmc_segment_close(&s);
+    if (c->json) {
+        json_print(all);
+    } else {
+        info_text(all, &l);
+        cJSON_Delete(all);
+    }
+    return 0;
+}
+
+const cli_verb verb_info = {
+    "info", "tell all about one segment or topic",
+    "usage: shmcomm info NAME [--json] [--dir DIR] [--prefix PREFIX]\n"
+    "\n"
+    "Tells what is in the segment NAME: sizes, who is attached, and each\n"
+    "object with its statistics or value.  Looks on without being seen.\n",
+    info_run
+};
+
+/* >>gc */
+
+typedef struct verdict {
+    const char *action;             /* removed, would remove, kept, gone    */
+    char reason[768];
+    cJSON *pids;                    /* who uses it                          */
+} verdict;
+
+/* "in use by pid 12, 34", or by readers, who leave no trace but a lock.   */
+static void
+gc_users(const cli *c, const cli_look *l, verdict *v)
+{
+    shmc_participant_info p;
+    shmc_segment s;
+    size_t at = 0;
+
+    v->action = "kept";
+    snprintf(v->reason, sizeof v->reason,
+             "in use by a process that only reads");
+    if (cli_inspect(c, &s, l->name) != SHMC_OK) return;
+    for (uint32_t i = 0; i < l->info.max_participants; i++) {
+        if (shmc_participant_info_get(&s, i, &p) != SHMC_OK || !p.alive)
+            continue;
+        char pid[16];
+        snprintf(pid, sizeof pid, "%d", (int)p.pid);
+        cJSON *item = cJSON_CreateRaw(pid);
+        json_push(v->pids, item);
+        if (at + 16 >= sizeof v->reason) continue;
+        at += (size_t)snprintf(v->reason + at, sizeof v->reason - at, "%s%s",
+                               at != 0 ? ", " : "in use by pid ", pid);
+    }
+    shmc_segment_close(&s);
+}
+
+static void
+gc_remove(const cli *c, const cli_look *l, verdict *v)
+{
+    shmc_segment_desc desc;
+
+    memset(&desc, 0, sizeof desc);
+    desc.dir = c->dir;
+    desc.prefix = c->prefix;
+    const int r = shmc_segment_unlink(l->name, &desc);
+    v->action = "removed";
+    if (r == SHMC_OK) return;
+    v->action = r == SHMC_ENOENT ? "gone" : "kept";
+    if (r == SHMC_ENOENT)
+        snprintf(v->reason, sizeof v->reason, "its last user removed it");
+    else if (r == SHMC_EBUSY)
+        snprintf(v->reason, sizeof v->reason, "in use by a newcomer");
+    else
+        snprintf(v->reason, sizeof v->reason, "%s", cli_reason(r));
+}
+
+static void
+gc_judge(const cli *c, const cli_look *l, bool dry_run, bool topics, verdict *v)
+{
+    v->action = "kept";
+    v->reason[0] = '\0';
+    v->pids = json_array();
+    if (l->code != SHMC_OK) {
+        snprintf(v->reason, sizeof v->reason, "%s", cli_reason(l->code));
+    } else if (l->live) {
+        gc_users(c, l, v);
+    } else if (topics && !l->topic) {
+        snprintf(v->reason, sizeof v->reason, "not a topic");
+    } else {
+        snprintf(v->reason, sizeof v->reason, "no live process has it open");
+        if (dry_run) v->action = "would remove";
+        else gc_remove(c, l, v);
+    }
+}
+
+static void
+gc_say(cli_table *t, cJSON *all, const cli_look *l, verdict *v)
+{
+    char text[SHMC_NAME_BYTES];
+
+    if (all != NULL) {
+        cJSON *o = json_object();
+        json_text(o, "name", l->name);
+        json_text(o, "action", v->action);
+        json_text(o, "reason", v->reason);
+        json_u64(o, "bytes", l->file_bytes);
+        json_add(o, "pids", v->pids);
+        json_push(all, o);
+        return;
+    }
+    cJSON_Delete(v->pids);
+    cli_clean(text, sizeof text, l->name);
+    cli_table_add(t, v->action);
+    cli_table_add(t, text);
+    cli_table_add(t, cli_bytes((double)l->file_bytes).s);
+    cli_table_add(t, v->reason);
+}
+
+static int
+gc_run(cli *c, int argc, char **argv)
+{
+    enum { DRY_RUN = CLI_OWN, TOPICS };
+    static const struct option options[] = {
+        { "dry-run", no_argument, NULL, DRY_RUN },
+        { "topics", no_argument, NULL, TOPICS }, CLI_OPTIONS
+    };
+    cli_table t = { 4, 0, 0, 0x04, NULL, NULL };
+    bool dry_run = false, topics = false;
+    cli_look *looks = NULL;
+    verdict v;
+    uint64_t bytes = 0;
+    int o, removed = 0;
+
+    while ((o = cli_next(c, argc, argv, options)) >= 0) {
+        dry_run |= o == DRY_RUN;
+        topics |= o == TOPICS;
+    }
+    cli_no_argument(c, argc, argv);
+    const int count = cli_look_all(c, &looks);
+    if (count < 0) return cli_fail("%s", shmc_last_error());
+    cJSON *all = c->json ? json_array() : NULL;
+    for (int i = 0; i < count; i++) {
+        gc_judge(c, &looks[i], dry_run, topics, &v);
+        if (v.action[0] == 'r' || v.action[0] == 'w') {
+            removed++;
+            bytes += looks[i].file_bytes;
+        }
+        gc_say(&t, all, &looks[i], &v);
+    }
+    free(looks);
+    if (all != NULL) {
+        json_print(all);
+        return 0;
+    }
+    cli_table_print(&t);
+    printf("%s %d of %d, %s\n", dry_run ? "would remove" : "removed", removed,
+           count, cli_bytes((double)bytes).s);
+    return 0;
+}
+
+const cli_verb verb_gc = {
+    "gc", "remove what no live process holds",
+    "usage: shmcomm gc [--dry-run] [--topics] [--json] [--dir DIR]\n"
+    "                  [--prefix PREFIX]\n"
+    "\n"
+    "Removes the segments that no live process has open, and says for every\n"
+    "file with the prefix what it did and why.  What is no segment is kept.\n"
+    "\n"
+    "  --dry-run  only say what would be done\n"
+    "  --topics   keep segments that are no topics: they may wait for a\n"
+    "             process to come back to their data\n",
+    gc_run
+};
