@@ -222,61 +222,6 @@ shmi_topic_state(const shmc_segment *s)
     return SHMI_TOPIC_BARE;
 }
 
-/* The byte of the folder that stands for a topic.  Two topics on one byte
- * keep each other's files a little longer, no more.                       */
-static uint64_t
-shmi_topic_byte(const shmc_segment *s)
-{
-    return shmc_type_hash(s->file) >> 2;
-}
-
-/* Say, by a lock that the kernel drops when we die, that we wait for the
- * topic: who leaves it before we looked again leaves it to us.            */
-static int
-shmi_topic_await(shmc_segment *room, const char *topic,
-                 const shmc_segment_desc *desc)
-{
-    memset(room, 0, sizeof *room);
-    room->fd = room->dirfd = -1;
-    int r = shmi_segment_name(room, topic, desc);
-    if (r != SHMC_OK) return r;
-    shmi_mutex_lock(&shmi_open_list.mutex);
-    r = room->fd = shmi_dir_open_locks(room->dir);
-    shmi_mutex_unlock(&shmi_open_list.mutex);
-    if (r >= 0) r = shmi_lock_try(room->fd, shmi_topic_byte(room), false);
-    return r < 0 ? shmi_fail_os(r, "wait for topic", topic, room->dir,
-                                room->file) : SHMC_OK;
-}
-
-static void
-shmi_topic_await_end(shmc_segment *room)
-{
-    if (room->file[0] == '\0') return;
-    shmi_segment_close_fd(&room->fd);
-    shmi_segment_release(room);
-    room->file[0] = '\0';
-}
-
-static bool
-shmi_topic_awaited(const shmc_segment *s)
-{
-    const int fd = shmi_dir_open_locks(s->dir);
-
-    if (fd < 0) return false;
-    const bool awaited = shmi_lock_probe(fd, shmi_topic_byte(s)) > 0;
-    shmi_close(fd);
-    return awaited;
-}
-
-/* Leave a topic that we took part in.                                     */
-static int
-shmi_topic_leave(shmc_segment *s)
-{
-    if (s->epoch == shmi_fork_epoch && shmi_topic_awaited(s))
-        s->ephemeral = false;       /* its file stays, for who waits for it */
-    return shmc_segment_close(s);
-}
-
 static int
 shmi_topic_check(const shmc_segment *s)
 {
@@ -393,7 +338,7 @@ shmc_pub_open(shmc_pub *pub, const char *topic, const shmc_topic_desc *desc)
         if (created || state == SHMI_TOPIC_USED || tries == SHMI_TOPIC_TRIES)
             break;
         /* Left to a subscriber that waits: part of it, unless it differs. */
-        if (state == SHMI_TOPIC_LEFT && shmi_topic_awaited(&pub->segment) &&
+        if (state == SHMI_TOPIC_LEFT && shmi_name_awaited(&pub->segment) &&
             shmi_pub_join(pub, d, false) == SHMC_OK) return SHMC_OK;
         /* Others may be looking at it as well; the last of us removes it. */
         if (shmi_segment_close_and_remove(&pub->segment) == 1)
@@ -413,7 +358,8 @@ shmc_pub_close(shmc_pub *pub)
     if (pub->ring.shm == NULL)
         return shmi_fail(SHMC_ECLOSED, "close publisher: it is not open");
     shmc_bcast_close(&pub->ring);
-    return shmi_topic_leave(&pub->segment);
+    pub->segment.heirs = true;      /* its file is theirs, if there are any */
+    return shmc_segment_close(&pub->segment);
 }
 
 SHMC_API int
@@ -513,7 +459,7 @@ shmi_sub_join(shmc_sub *sub)
     segment.flags = sub->desc.flags;
     int r = SHMC_OK;
     if (sub->awaited.file[0] == '\0')
-        r = shmi_topic_await(&sub->awaited, sub->name, &segment);
+        r = shmi_name_await(&sub->awaited, sub->name, &segment);
     if (r == SHMC_OK) {
         r = shmc_segment_attach(&sub->segment, sub->name, &segment);
         if (r == SHMC_ENOENT) return SHMC_EAGAIN;
@@ -523,7 +469,7 @@ shmi_sub_join(shmc_sub *sub)
         /* Closing removes what dead users left, unless somebody is at it. */
         if (r != SHMC_OK) shmc_segment_close(&sub->segment);
     }
-    if (r != SHMC_EAGAIN) shmi_topic_await_end(&sub->awaited);
+    if (r != SHMC_EAGAIN) shmi_name_await_end(&sub->awaited);
     return r;
 }
 
@@ -565,10 +511,11 @@ shmc_sub_close(shmc_sub *sub)
     /* What was left to us a moment ago, nobody else would remove.         */
     if (sub->ring.shm == NULL && sub->epoch == shmi_fork_epoch)
         (void)shmi_sub_join(sub);
-    shmi_topic_await_end(&sub->awaited);
+    shmi_name_await_end(&sub->awaited);
     if (sub->ring.shm == NULL) return SHMC_OK;
     shmc_bcast_close(&sub->ring);
-    return shmi_topic_leave(&sub->segment);
+    sub->segment.heirs = true;      /* its file is theirs, if there are any */
+    return shmc_segment_close(&sub->segment);
 }
 
 SHMC_API int
