@@ -194,6 +194,7 @@ typedef struct shmc_segment {
     uint32_t max_participants, max_objects, participant, epoch, wake;
     int32_t  fd, dirfd;
     bool     read_only, inspect, ephemeral, memory, presence, listed;
+    bool     heirs;                 /* leave it to who waits for its name   */
     shmi_mutex mutex;               /* threads of this process              */
     struct shmc_segment *prev, *next;   /* open segments, for fork          */
     char     name[SHMC_NAME_BYTES];
@@ -366,6 +367,15 @@ SHMC_API int  shmi_seat_claim(const shmc_segment *s, shmi_seat_shm *seats,
                               uint32_t count, shmi_settle_fn settle,
                               void *ctx);
 SHMC_API void shmi_seat_drop(shmi_seat_shm *seat);
+
+/* Say, by a lock that the kernel drops when we die, that we wait for a name
+ * that does not exist yet: a segment whose handle has `heirs` set is not
+ * removed by its last user while somebody waits.  `room` is a handle for
+ * this alone; end it whatever await returned.                             */
+SHMC_API int  shmi_name_await(shmc_segment *room, const char *name,
+                              const shmc_segment_desc *desc);
+SHMC_API void shmi_name_await_end(shmc_segment *room);
+SHMC_API bool shmi_name_awaited(const shmc_segment *s);
 
 /* Give up a name if nobody else has the segment open, then close.  Returns
  * 1 when the name is gone, else 0.                                        */
@@ -874,6 +884,9 @@ shmi_segment_remove_if_alone(shmc_segment *s)
     /* Let go first: of two that leave at once, one then gets the lock.    */
     shmi_lock_release(s->fd, SHMI_LOCK_PRESENCE);
     s->presence = false;
+    /* After letting go: an heir that waits no more by now is present, and
+     * finds nobody else when it leaves in its turn.                       */
+    if (s->heirs && shmi_name_awaited(s)) return 0;
     if (shmi_lock_try(s->fd, SHMI_LOCK_PRESENCE, true) < 0) return 0;
     /* While we hold it nobody else removes the name, but by SHMC_FORCE.   */
     return shmi_segment_named(s, s->fd) &&
@@ -906,6 +919,50 @@ shmi_segment_release(shmc_segment *s)
 {
     shmi_segment_close_fd(&s->dirfd);
     shmi_open_list_remove(s);
+}
+
+/* The byte of the folder that stands for a name.  Two names on one byte
+ * keep each other's files a little longer, no more.                       */
+static uint64_t
+shmi_name_byte(const shmc_segment *s)
+{
+    return shmc_type_hash(s->file) >> 2;
+}
+
+SHMC_API int
+shmi_name_await(shmc_segment *room, const char *name,
+                const shmc_segment_desc *desc)
+{
+    memset(room, 0, sizeof *room);
+    room->fd = room->dirfd = -1;
+    int r = shmi_segment_name(room, name, desc);
+    if (r != SHMC_OK) return r;
+    shmi_mutex_lock(&shmi_open_list.mutex);
+    r = room->fd = shmi_dir_open_locks(room->dir);
+    shmi_mutex_unlock(&shmi_open_list.mutex);
+    if (r >= 0) r = shmi_lock_try(room->fd, shmi_name_byte(room), false);
+    return r < 0 ? shmi_fail_os(r, "wait for the name", name, room->dir,
+                                room->file) : SHMC_OK;
+}
+
+SHMC_API void
+shmi_name_await_end(shmc_segment *room)
+{
+    if (room->file[0] == '\0') return;
+    shmi_segment_close_fd(&room->fd);
+    shmi_segment_release(room);
+    room->file[0] = '\0';
+}
+
+SHMC_API bool
+shmi_name_awaited(const shmc_segment *s)
+{
+    const int fd = shmi_dir_open_locks(s->dir);
+
+    if (fd < 0) return false;
+    const bool awaited = shmi_lock_probe(fd, shmi_name_byte(s)) > 0;
+    shmi_close(fd);
+    return awaited;
 }
 
 /* Treat the pages as the desc asks for.                                   */

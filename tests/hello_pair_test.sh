@@ -1,24 +1,27 @@
 #!/bin/bash
-# The two programs of the README, in both orders: subscriber first, and a
-# publisher that is there before the subscriber but sends after it came.
+# The two programs of the README: the subscriber comes first, and each
+# publisher is gone as soon as it has sent.
 set -euo pipefail
 bin=docs/examples/hello
 dir=$(mktemp -d /dev/shm/hello.XXXXXX)
-trap 'rm -rf -- "$dir"' EXIT
+said=$(mktemp)
+trap 'rm -rf -- "$dir" "$said"' EXIT
 export SHMCOMM_DIR=$dir
 failed=0
 
 for round in 1 2 3 4 5; do
-    timeout 30 "$bin/sub" >"$dir/said" &
+    timeout 60 "$bin/sub" >"$said" &
     sub=$!
-    sleep 0.1
-    timeout 30 "$bin/pub"
+    # The first publisher may be faster than the subscriber's start.
+    while kill -0 "$sub" 2>/dev/null; do
+        timeout 60 "$bin/pub"
+        sleep 0.05
+    done
     wait "$sub" || failed=1
-    if [[ $(<"$dir/said") != hello ]]; then
-        echo "round $round: the subscriber said '$(<"$dir/said")'" >&2
+    if [[ $(<"$said") != hello ]]; then
+        echo "round $round: the subscriber said '$(<"$said")'" >&2
         failed=1
     fi
-    rm -f "$dir/said"
     left=$(find "$dir" -type f | wc -l)
     if [[ $left -ne 0 ]]; then
         echo "round $round: $left files are left" >&2
