@@ -1,6 +1,7 @@
 /* A publisher or a subscriber of a broadcast ring is killed after each
  * instruction of one call.  The others, who were there before, go on within
- * a few thousand calls; nothing acknowledged is lost and nothing comes twice.       */
+ * a few thousand calls; nothing acknowledged is lost and nothing comes twice.
+ * And one is stopped there, for long: it is held for alive.               */
 #define SHMC_RECHECK_NS 2000000u    /* many sweeps wait for it: 2 ms        */
 #define SHMC_SPIN_TRIES 16u
 #define SHMCOMM_IMPLEMENTATION
@@ -228,7 +229,9 @@ after(void)
     crash_leave(&seg);
 }
 
-static const crash_case send_case = { before, enter, send_act, send_check, after };
+static const crash_case send_case = {
+    before, enter, send_act, NULL, send_check, after
+};
 
 static void
 send_of_a_lone_publisher_killed_anywhere_is_passed(void **state)
@@ -271,6 +274,104 @@ send_into_a_dead_publishers_cell_killed_anywhere_is_passed(void **state)
     plan = (struct plan){ .bytes = SMALL, .publishers = 4, .lapped = 6,
                           .mode = SHMC_LOSSY, .corpse = true };
     crash_sweep("broadcast send over a dead one's cell", &send_case);
+}
+
+/* ---- one publisher is stopped in a send -------------------------------- */
+
+static uint64_t heard[2 * MAX_LOG]; /* what the subscriber got, in order    */
+static uint32_t heard_count;
+static uint64_t sent_meanwhile;
+
+/* Listen until there is nothing more.                                     */
+static void
+listen(void)
+{
+    for (;;) {
+        message m = { { 0 } };
+        int r = SHMC_EAGAIN;
+        for (int i = 0; i < 2 * TRIES && (r == SHMC_EAGAIN ||
+                                          r == SHMC_ELAPPED); i++) {
+            if (i == TRIES)
+                shmi_sleep_until(shmi_now_ns() + SHMI_BCAST_TRUST_NS);
+            r = shmc_bcast_recv(&sub, &m, sizeof m);
+        }
+        if (r == SHMC_EAGAIN || r == SHMC_ELAPPED) return;
+        CRASH_EQUAL(r, plan.bytes);
+        CRASH_CHECK(is_number(&m, m.word[0]) && heard_count < 2 * MAX_LOG);
+        heard[heard_count++] = m.word[0];
+    }
+}
+
+/* Others send three laps, or in a reliable ring as much as there is room.  */
+static void
+others_go_on(void)
+{
+    const uint64_t first = 1000;
+
+    heard_count = 0;
+    for (sent_meanwhile = 0; sent_meanwhile < 3 * SLOTS; sent_meanwhile++) {
+        int r = SHMC_EAGAIN;
+        listen();
+        for (int i = 0; i < ROOM_TRIES && r == SHMC_EAGAIN; i++)
+            r = send_number(&pub, first + sent_meanwhile);
+        if (r == SHMC_EAGAIN && plan.mode == SHMC_RELIABLE) break;
+        CRASH_EQUAL(r, SHMC_OK);
+    }
+    listen();
+}
+
+/* Each is heard once, whole and in the order it was sent; a reliable ring
+ * loses none, and a lossy one tells how many.                             */
+static void
+all_is_heard_or_counted(void)
+{
+    uint64_t next[2] = { expected, 1000 };
+
+    listen();
+    CRASH_EQUAL(book->acked, 1);
+    for (uint32_t i = 0; i < heard_count; i++) {
+        uint64_t *n = &next[heard[i] >= 1000];
+        CRASH_CHECK(heard[i] >= *n);
+        if (plan.mode == SHMC_RELIABLE) CRASH_EQUAL(heard[i], *n);
+        *n = heard[i] + 1;
+    }
+    const uint64_t all = sent_meanwhile + 2, lost = shmc_bcast_lost(&sub);
+    if (plan.mode == SHMC_RELIABLE) CRASH_EQUAL(heard_count, all);
+    CRASH_EQUAL(sub.next - sub.joined, shmi_load_acq_64(&sub.shm->tail) -
+                                       sub.joined);
+    CRASH_EQUAL(heard_count + lost + sub.passed, sub.next - sub.joined -
+                                                 plan.lapped);
+    CRASH_CHECK(heard_count + lost + sub.passed >= all);
+    sub.lost = 0;
+    goes_on(2000);
+}
+
+static const crash_case stopped_send_case = {
+    before, enter, send_act, others_go_on, all_is_heard_or_counted, after
+};
+
+static void
+send_stopped_anywhere_holds_up_a_lossy_ring_for_a_lap_at_most(void **state)
+{
+    (void)state;
+    plan = (struct plan){ .bytes = SMALL, .publishers = 3, .lapped = 6,
+                          .mode = SHMC_LOSSY };
+    crash_sweep("broadcast send", &stopped_send_case);
+    plan.bytes = LARGE;
+    plan.lapped = 5;
+    crash_sweep("broadcast send, arena", &stopped_send_case);
+}
+
+static void
+send_stopped_anywhere_loses_nothing_in_a_reliable_ring(void **state)
+{
+    (void)state;
+    plan = (struct plan){ .bytes = SMALL, .publishers = 3, .lapped = 6,
+                          .mode = SHMC_RELIABLE };
+    crash_sweep("broadcast send, reliable", &stopped_send_case);
+    plan.bytes = LARGE;
+    plan.lapped = 5;
+    crash_sweep("broadcast send, arena, reliable", &stopped_send_case);
 }
 
 /* ---- a seated subscriber dies in a receive ----------------------------- */
@@ -322,7 +423,7 @@ recv_check(void)
 }
 
 static const crash_case recv_case = {
-    recv_before, recv_enter, recv_act, recv_check, after
+    recv_before, recv_enter, recv_act, NULL, recv_check, after
 };
 
 static void
@@ -334,6 +435,30 @@ recv_of_a_seated_subscriber_killed_anywhere_frees_its_seat(void **state)
     crash_sweep("broadcast recv, seated", &recv_case);
     plan.bytes = LARGE;
     crash_sweep("broadcast recv, seated, arena", &recv_case);
+}
+
+/* It was stopped: what it had not read was not overwritten.               */
+static void
+nothing_was_overwritten(void)
+{
+    CRASH_EQUAL(book->acked, 1);
+    CRASH_CHECK(is_number(&book->out, expected));
+}
+
+static const crash_case stopped_recv_case = {
+    recv_before, recv_enter, recv_act, others_go_on, nothing_was_overwritten,
+    after
+};
+
+static void
+recv_of_a_seated_subscriber_stopped_anywhere_keeps_its_message(void **state)
+{
+    (void)state;
+    plan = (struct plan){ .bytes = SMALL, .publishers = 2, .lapped = 6,
+                          .mode = SHMC_RELIABLE, .waitable = 1 };
+    crash_sweep("broadcast recv, seated", &stopped_recv_case);
+    plan.bytes = LARGE;
+    crash_sweep("broadcast recv, seated, arena", &stopped_recv_case);
 }
 
 /* ---- a topic with a receiver asleep ------------------------------------ */
@@ -458,7 +583,7 @@ topic_after(void)
 }
 
 static const crash_case topic_case = {
-    topic_before, topic_enter, topic_act, topic_check, topic_after
+    topic_before, topic_enter, topic_act, NULL, topic_check, topic_after
 };
 
 static void
@@ -478,7 +603,10 @@ main(int argc, char **argv)
         CRASH_TEST(send_of_a_lone_publisher_killed_anywhere_is_passed),
         CRASH_TEST(send_of_one_of_many_killed_anywhere_is_passed),
         CRASH_TEST(send_into_a_dead_publishers_cell_killed_anywhere_is_passed),
+        CRASH_TEST(send_stopped_anywhere_holds_up_a_lossy_ring_for_a_lap_at_most),
+        CRASH_TEST(send_stopped_anywhere_loses_nothing_in_a_reliable_ring),
         CRASH_TEST(recv_of_a_seated_subscriber_killed_anywhere_frees_its_seat),
+        CRASH_TEST(recv_of_a_seated_subscriber_stopped_anywhere_keeps_its_message),
         CRASH_TEST(pub_send_killed_anywhere_reaches_a_sleeper_if_it_reaches_anybody),
     };
     (void)argc;

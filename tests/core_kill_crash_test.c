@@ -163,7 +163,7 @@ create_check(void)
 }
 
 static const crash_case create_case = {
-    no_segment, nothing, create_act, create_check, after
+    no_segment, nothing, create_act, NULL, create_check, after
 };
 
 static void
@@ -209,7 +209,7 @@ left_check(void)
 }
 
 static const crash_case attach_case = {
-    a_segment, nothing, attach_act, left_check, after
+    a_segment, nothing, attach_act, NULL, left_check, after
 };
 
 static void
@@ -235,7 +235,7 @@ close_act(void)
 }
 
 static const crash_case close_case = {
-    a_segment, close_enter, close_act, left_check, after
+    a_segment, close_enter, close_act, NULL, left_check, after
 };
 
 /* The child is the only one: closing removes the name.                    */
@@ -256,7 +256,7 @@ last_check(void)
 }
 
 static const crash_case last_case = {
-    no_segment, last_enter, close_act, last_check, after
+    no_segment, last_enter, close_act, NULL, last_check, after
 };
 
 static void
@@ -300,7 +300,7 @@ insert_check(void)
 }
 
 static const crash_case insert_case = {
-    a_segment, close_enter, insert_act, insert_check, after
+    a_segment, close_enter, insert_act, NULL, insert_check, after
 };
 
 static void
@@ -342,7 +342,7 @@ remove_check(void)
 }
 
 static const crash_case remove_case = {
-    remove_before, close_enter, remove_act, remove_check, after
+    remove_before, close_enter, remove_act, NULL, remove_check, after
 };
 
 static void

@@ -1,7 +1,7 @@
 /* crash_harness.h - kill a process after each machine instruction of one
- * operation, and see what the survivors find.
+ * operation, or stop it there, and see what the others find.
  *
- *     static const crash_case push = { before, enter, act, check, after };
+ *     static const crash_case push = { before, enter, act, NULL, check, after };
  *     crash_sweep("SPSC push", &push);
  *
  * A child is single-stepped by ptrace through act() and gets SIGKILL after k
@@ -30,6 +30,9 @@ typedef struct crash_case {
     void (*enter)(void);            /* child: attach, open handles          */
     void (*act)(void);              /* child: the operation; then note in
                                      * shared memory that it returned       */
+    void (*frozen)(void);           /* test: the child is alive and stopped;
+                                     * after this it goes on to the end of
+                                     * act.  NULL: it is killed instead     */
     void (*check)(void);            /* test: the child is dead and reaped   */
     void (*after)(void);            /* test: close what is open; runs also
                                      * after a failure                      */
@@ -73,8 +76,9 @@ crash_where(void)
     memset(&at, 0, sizeof at);
     if (pc != 0) (void)dladdr((void *)pc, &at);
     const uintptr_t base = (uintptr_t)at.dli_fbase;
-    snprintf(crash.where, sizeof crash.where, "%s: killed after %llu of %llu "
+    snprintf(crash.where, sizeof crash.where, "%s: %s after %llu of %llu "
              "instructions, before 0x%llx of %s\n", crash.what,
+             crash.now != NULL && crash.now->frozen ? "stopped" : "killed",
              (unsigned long long)crash.k, (unsigned long long)crash.steps,
              (unsigned long long)(pc - base),
              at.dli_fname != NULL ? at.dli_fname : "?");
@@ -207,11 +211,18 @@ crash_begin(const crash_case *c)
     return pid;
 }
 
+/* It ends here, or (frozen) goes on first.                                 */
 static inline void
-crash_end(pid_t pid)
+crash_end(const crash_case *c, pid_t pid)
 {
     int status = 0;
 
+    if (c->frozen != NULL) {
+        c->frozen();
+        CRASH_EQUAL(ptrace(PTRACE_CONT, pid, NULL, NULL), 0);
+        CRASH_EQUAL(waitpid(pid, &status, 0), pid);
+        if (!WIFSTOPPED(status) || !*crash.over) CRASH_EQUAL(status, -1);
+    }
     CRASH_EQUAL(kill(pid, SIGKILL), 0);
     CRASH_EQUAL(waitpid(pid, &status, 0), pid);
     CRASH_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
@@ -264,7 +275,7 @@ crash_measure(const crash_case *c)
     crash.effect[n] = true;
     crash.steps = n;
     free(shadow);
-    crash_end(pid);
+    crash_end(c, pid);
     crash.k = n;
     crash_where();
     c->check();
@@ -312,7 +323,7 @@ crash_kill(const crash_case *c, uint64_t k)
         for (; from < k && !*crash.over; from++)
             crash_resume(PTRACE_SINGLESTEP, pid);
     crash.drifted += crash_pc(pid) != crash.pc[k];
-    crash_end(pid);
+    crash_end(c, pid);
     c->check();
     c->after();
 }
@@ -325,7 +336,7 @@ crash_env(const char *name, uint64_t otherwise)
     return text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : otherwise;
 }
 
-/* Kill after each instruction that changed the watched memory and after each
+/* Kill (or stop) after each instruction that changed the watched memory and after each
  * system call: between two of these, others see the same.  Then after every
  * 64th, 32nd ... and each, while the budget lasts, or SHMC_CRASH_STRIDE.   */
 static inline void
@@ -359,10 +370,11 @@ crash_sweep(const char *what, const crash_case *c)
         }
         if (stride == finest) break;
     }
-    print_message("%s: %llu instructions, %u system calls; killed after all %llu "
+    print_message("%s: %llu instructions, %u system calls; %s after all %llu "
                   "with an effect (%llu drifted) and %llu others%s; %llu ms\n",
                   what, (unsigned long long)crash.steps,
-                  crash.calls[crash.steps], (unsigned long long)effects,
+                  crash.calls[crash.steps],
+                  c->frozen ? "stopped" : "killed", (unsigned long long)effects,
                   (unsigned long long)drifted, (unsigned long long)kills,
                   kills + effects > crash.steps ? ", so after each" : "",
                   (unsigned long long)(shmi_now_ns() - began) / 1000000);

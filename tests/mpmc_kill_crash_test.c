@@ -1,6 +1,7 @@
 /* A producer or a consumer of an MPMC queue is killed after each instruction
  * of one call.  The others, who were there before, go on within TRIES calls;
- * nothing acknowledged is lost and nothing comes twice.                    */
+ * nothing acknowledged is lost and nothing comes twice.  And one is stopped
+ * there, for long: nobody takes it for dead.                               */
 #define SHMCOMM_IMPLEMENTATION
 #include "shmcomm_mpmc.h"
 #include "crash_harness.h"
@@ -26,6 +27,7 @@ static struct plan {
     uint32_t batch;                 /* 0: one, by copy                      */
     uint32_t drop, waitable;
     uint32_t corpse;                /* a role that died before, in a call   */
+    bool pushes;                    /* the stopped call is a push           */
     bool apart;                     /* its seat is still the corpse's       */
     bool newcomer;                  /* somebody takes the dead one's seat   */
 } plan;
@@ -119,7 +121,8 @@ static void
 before(void)
 {
     if (book == NULL) book = test_shared(sizeof *book);
-    memset(book, 0, sizeof *book);
+    memset(book, 0xff, sizeof *book);   /* no message looks like that       */
+    book->acked = 0;
     memset(got, 0, sizeof got);
     next_push = 0;
     crash_world(&seg, 16384);
@@ -246,7 +249,9 @@ push_check(void)
     as_good_as_new();
 }
 
-static const crash_case push_case = { before, enter, push_act, push_check, after };
+static const crash_case push_case = {
+    before, enter, push_act, NULL, push_check, after
+};
 
 static void
 push_killed_anywhere_leaves_acknowledged_messages(void **state)
@@ -266,6 +271,56 @@ push_n_killed_anywhere_leaves_the_first_few(void **state)
     (void)state;
     plan = (struct plan){ .slots = 4, .lapped = 6, .filled = 1, .batch = BATCH };
     crash_sweep("mpmc push_n", &push_case);
+}
+
+/* The child is stopped.  Others push and pop as if it were dead.          */
+static void
+frozen(void)
+{
+    if (plan.pushes) {
+        next_push += plan.batch ? plan.batch : 1;   /* those of the child   */
+        (void)push_one(&mine, TRIES);
+    }
+    take_the_seat();
+    drain();
+    /* Leave a child that pops something to pop.                           */
+    if (!plan.pushes) while (push_one(&mine, TRIES)) { }
+}
+
+/* It went on: all came once, to one or the other.                         */
+static void
+nobody_was_robbed(void)
+{
+    const uint64_t first = plan.lapped + plan.filled;
+    const uint32_t count = plan.batch ? plan.batch : 1;
+
+    drain();
+    CRASH_CHECK(book->acked > 0);
+    for (uint32_t i = 0; i < book->acked && !plan.pushes; i++) {
+        const uint64_t n = book->out[i].word[0];
+        CRASH_CHECK(n < MAX_ITEMS && is_number(&book->out[i], n));
+        got[n]++;
+    }
+    for (uint64_t i = 0; i < next_push; i++) {
+        const bool none = plan.pushes && i >= first + book->acked &&
+                          i < first + count;
+        CRASH_EQUAL(got[i], !none);
+    }
+    as_good_as_new();
+}
+
+static const crash_case stopped_push_case = {
+    before, enter, push_act, frozen, nobody_was_robbed, after
+};
+
+static void
+push_stopped_anywhere_is_not_taken_for_dead(void **state)
+{
+    (void)state;
+    plan = (struct plan){ .slots = 4, .lapped = 6, .filled = 1, .pushes = true };
+    crash_sweep("mpmc push", &stopped_push_case);
+    plan.batch = BATCH - 1;
+    crash_sweep("mpmc push_n", &stopped_push_case);
 }
 
 /* ---- pop --------------------------------------------------------------- */
@@ -311,7 +366,7 @@ pop_check(void)
     as_good_as_new();
 }
 
-static const crash_case pop_case = { before, enter, pop_act, pop_check, after };
+static const crash_case pop_case = { before, enter, pop_act, NULL, pop_check, after };
 
 static void
 pop_killed_anywhere_is_delivered_once(void **state)
@@ -355,24 +410,55 @@ pop_n_killed_anywhere_is_delivered_once(void **state)
     crash_sweep("mpmc pop_n, drop, then a newcomer", &pop_case);
 }
 
+static const crash_case stopped_pop_case = {
+    before, enter, pop_act, frozen, nobody_was_robbed, after
+};
+
+static void
+pop_stopped_anywhere_is_not_taken_for_dead(void **state)
+{
+    (void)state;
+    plan = (struct plan){ .slots = 4, .lapped = 6, .filled = 3 };
+    crash_sweep("mpmc pop", &stopped_pop_case);
+    plan.drop = 1;
+    crash_sweep("mpmc pop, drop", &stopped_pop_case);
+    plan.drop = 0;
+    plan.batch = BATCH;
+    crash_sweep("mpmc pop_n", &stopped_pop_case);
+}
+
 /* ---- recovering from another's death ----------------------------------- */
+
+static void
+recover(const char *from, const crash_case *c)
+{
+    /* A pop that meets a position whose producer is dead buries it.       */
+    plan = (struct plan){ .slots = 4, .lapped = 6, .filled = 2,
+                          .corpse = SHMC_PRODUCER };
+    print_message("%s:\n", from);
+    crash_sweep("mpmc pop over a dead producer's position", c);
+    /* A pop that takes over a dead consumer's message.                    */
+    plan = (struct plan){ .slots = 4, .lapped = 6, .filled = 3,
+                          .corpse = SHMC_CONSUMER };
+    crash_sweep("mpmc pop of a dead consumer's message", c);
+    plan.apart = true;
+    crash_sweep("mpmc pop of the same, from another seat", c);
+    plan.newcomer = true;
+    crash_sweep("mpmc pop of the same, then a newcomer", c);
+}
 
 static void
 recovery_killed_anywhere_is_recovered_from(void **state)
 {
     (void)state;
-    /* A pop that meets a position whose producer is dead buries it.       */
-    plan = (struct plan){ .slots = 4, .lapped = 6, .filled = 2,
-                          .corpse = SHMC_PRODUCER };
-    crash_sweep("mpmc pop over a dead producer's position", &pop_case);
-    /* A pop that takes over a dead consumer's message.                    */
-    plan = (struct plan){ .slots = 4, .lapped = 6, .filled = 3,
-                          .corpse = SHMC_CONSUMER };
-    crash_sweep("mpmc pop of a dead consumer's message", &pop_case);
-    plan.apart = true;
-    crash_sweep("mpmc pop of the same, from another seat", &pop_case);
-    plan.newcomer = true;
-    crash_sweep("mpmc pop of the same, then a newcomer", &pop_case);
+    recover("killed in a recovery", &pop_case);
+}
+
+static void
+recovery_stopped_anywhere_is_finished_once(void **state)
+{
+    (void)state;
+    recover("stopped in a recovery", &stopped_pop_case);
 }
 
 int
@@ -381,11 +467,14 @@ main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         CRASH_TEST(push_killed_anywhere_leaves_acknowledged_messages),
         CRASH_TEST(push_n_killed_anywhere_leaves_the_first_few),
+        CRASH_TEST(push_stopped_anywhere_is_not_taken_for_dead),
         CRASH_TEST(pop_killed_anywhere_is_delivered_once),
         CRASH_TEST(pop_killed_anywhere_is_delivered_once_after_its_seat_is_taken),
         CRASH_TEST(pop_killed_anywhere_loses_at_most_its_message_by_option),
         CRASH_TEST(pop_n_killed_anywhere_is_delivered_once),
+        CRASH_TEST(pop_stopped_anywhere_is_not_taken_for_dead),
         CRASH_TEST(recovery_killed_anywhere_is_recovered_from),
+        CRASH_TEST(recovery_stopped_anywhere_is_finished_once),
     };
     (void)argc;
     crash_bind_now(argv);

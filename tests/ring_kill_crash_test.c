@@ -52,7 +52,8 @@ static void
 make_world(void)
 {
     if (book == NULL) book = test_shared(sizeof *book);
-    memset(book, 0, sizeof *book);
+    memset(book, 0xff, sizeof *book);   /* no message looks like that       */
+    book->acked = 0;
     crash_world(&seg, 16384);
 }
 
@@ -139,7 +140,7 @@ spsc_push_check(void)
 }
 
 static const crash_case spsc_push_case = {
-    spsc_push_before, spsc_push_enter, spsc_push_act, spsc_push_check, end_world
+    spsc_push_before, spsc_push_enter, spsc_push_act, NULL, spsc_push_check, end_world
 };
 
 static void
@@ -216,7 +217,7 @@ spsc_pop_check(void)
 }
 
 static const crash_case spsc_pop_case = {
-    spsc_pop_before, spsc_pop_enter, spsc_pop_act, spsc_pop_check, end_world
+    spsc_pop_before, spsc_pop_enter, spsc_pop_act, NULL, spsc_pop_check, end_world
 };
 
 static void
@@ -300,7 +301,7 @@ recq_push_check(void)
 }
 
 static const crash_case recq_push_case = {
-    recq_push_before, recq_push_enter, recq_push_act, recq_push_check, end_world
+    recq_push_before, recq_push_enter, recq_push_act, NULL, recq_push_check, end_world
 };
 
 static void
@@ -368,7 +369,7 @@ cell_check(void)
 }
 
 static const crash_case cell_case = {
-    cell_before, cell_enter, cell_act, cell_check, end_world
+    cell_before, cell_enter, cell_act, NULL, cell_check, end_world
 };
 
 static void
