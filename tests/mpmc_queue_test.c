@@ -888,6 +888,74 @@ dead_consumers_message_is_delivered_again(void **state)
 }
 
 static void
+message_taken_over_is_held_by_who_took_it(void **state)
+{
+    shmc_mpmc q = dead_open(*state, &small), other;
+    const void *msg;
+    assert_int_equal(SHMC_OK, shmc_mpmc_open(&other, *state, "q", NULL, BOTH));
+    assert_int_equal(SHMC_OK, push(&q, 7));
+    die_in(borrow_and_die, &small);
+    die_in(borrow_and_die, &small);
+    assert_int_equal(shmi_mpmc_word(0, SHMI_MPMC_FULL) | 1 << 2,
+                     *cell_of(&q, 0));
+    assert_int_equal(SHMC_OK, shmc_mpmc_borrow(&q, &msg));
+    assert_int_equal(7, *(const uint64_t *)msg);
+    assert_int_equal(shmi_mpmc_word(0, SHMI_MPMC_FULL) | 2 << 2,
+                     *cell_of(&q, 0));
+    assert_int_equal(SHMC_EAGAIN, pop_soon(&other));
+    assert_int_equal(SHMC_OK, shmc_mpmc_release(&q));
+    assert_int_equal(SHMC_EAGAIN, pop_soon(&other));
+    assert_int_equal(SHMC_OK, shmc_mpmc_close(&other));
+    dead_close(*state, &q);
+}
+
+static void
+living_ones_batch_is_left_alone(void **state)
+{
+    shmc_mpmc q = dead_open(*state, &small), other;
+    uint64_t pos = 0, v[4];
+    assert_int_equal(SHMC_OK, shmc_mpmc_open(&other, *state, "q", NULL, BOTH));
+    assert_int_equal(4, shmi_mpmc_claim_tail(&q, 16, 4, &pos));
+    for (uint64_t i = 0; i < 4; i++) {
+        assert_int_equal(SHMC_EAGAIN, pop_soon(&other));
+        *cell_of(&q, i) = shmi_mpmc_word(i, SHMI_MPMC_FULL);
+        assert_int_equal(SHMC_OK, shmc_mpmc_pop(&other, v, 8));
+    }
+    shmi_mpmc_pushed(&q);
+    assert_int_equal(4, shmc_mpmc_push_n(&q, v, 8, 4));
+    assert_int_equal(4, shmi_mpmc_claim_head(&q, 16, 4, &pos));
+    for (uint64_t i = 3; i != UINT64_MAX; i--) {
+        assert_int_equal(SHMC_EAGAIN, pop_soon(&other));
+        assert_int_equal(SHMC_EAGAIN, push_soon(&other, 1));
+        *cell_of(&q, 4 + i) = shmi_mpmc_word(8 + i, SHMI_MPMC_FREE);
+    }
+    assert_int_equal(SHMC_OK, push(&other, 9));
+    shmi_mpmc_popped(&q);
+    assert_int_equal(0, stats_of(&q).tombs + stats_of(&q).redelivered);
+    assert_int_equal(SHMC_OK, shmc_mpmc_close(&other));
+    dead_close(*state, &q);
+}
+
+static void
+lost_race_leaves_no_intent(void **state)
+{
+    (void)state;
+    const shmc_mpmc_desc d = { .slot_count = 1 };
+    arena a = arena_new(&d);
+    shmc_mpmc q = map(&a, BOTH);
+    q.seat->word[0] = shmi_mpmc_intent(SHMI_MPMC_DEQ, 0, 1);
+    assert_int_equal(SHMC_EAGAIN, pop(&q));
+    assert_int_equal(0, q.seat->word[0]);
+    assert_int_equal(SHMC_OK, push(&q, 1));
+    assert_int_equal(0, q.seat->intent);
+    q.seat->intent = shmi_mpmc_intent(SHMI_MPMC_ENQ, 0, 1);
+    assert_int_equal(SHMC_EAGAIN, push(&q, 1));
+    assert_int_equal(0, q.seat->intent);
+    assert_int_equal(SHMC_OK, shmc_mpmc_close(&q));
+    arena_free(&a);
+}
+
+static void
 dead_consumers_batch_is_delivered_again(void **state)
 {
     shmc_mpmc q = dead_open(*state, &small);
@@ -1077,6 +1145,9 @@ main(void)
         TEST_CASE(living_producers_cell_is_left_alone),
         TEST_CASE(dead_ones_who_only_intended_change_nothing),
         TEST_CASE(dead_consumers_message_is_delivered_again),
+        TEST_CASE(message_taken_over_is_held_by_who_took_it),
+        TEST_CASE(living_ones_batch_is_left_alone),
+        TEST_CASE(lost_race_leaves_no_intent),
         TEST_CASE(dead_consumers_batch_is_delivered_again),
         TEST_CASE(dead_consumers_message_in_the_way_is_delivered_first),
         TEST_CASE(dead_consumers_message_comes_under_steady_load),

@@ -6,7 +6,7 @@
 
 #include <pthread.h>
 
-enum { ITEMS = 20000, MAX_SIDES = 4, BATCH = 7 };
+enum { ITEMS = 10000, MAX_SIDES = 4, BATCH = 7 };
 enum way { ONE, MANY, IN_PLACE, WAITING };
 
 /* What all sides share: how often each message came, and who goes on.      */
