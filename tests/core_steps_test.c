@@ -444,8 +444,8 @@ static shmc_object held, gained;
 static int gained_r;
 
 /* Another thread of this process closes the last opening; then another
- * process tries to remove the object, at once or later.  Where our thread holds the handle's
- * mutex, the other one would wait for it.                                 */
+ * process tries to remove the object, at once or later.  Where our thread
+ * holds the handle's mutex, the other one would wait for it.              */
 static void
 others_close_and_remove(void)
 {
