@@ -322,7 +322,7 @@ shmc_bcast_recv(shmc_bcast *h, void *buf, uint32_t cap)
             const uint32_t bytes = shmi_load_rlx_32(&cell->bytes);
             if (bytes > SHMC_BCAST_INLINE_BYTES || bytes > cap)
                 return shmi_bcast_recv_arena(h, buf, cap);
-            if (bytes != 0) shmi_copy_out(buf, cell->data, bytes);
+            if (buf != NULL) shmi_copy_out(buf, cell->data, bytes);
             /* A0 <- R0: if a byte was a later message's, so is the stamp. */
             shmi_fence_acq();
             if (SHMI_LIKELY(shmi_load_rlx_64(&cell->stamp) == done)) {
@@ -1347,7 +1347,7 @@ shmi_bcast_recv_arena(shmc_bcast *h, void *buf, uint32_t cap)
         if (bytes == SHMC_ECORRUPT) (void)shmi_bcast_skip(h, h->next + 1);
         if (bytes < 0) return bytes;
         if ((uint32_t)bytes > cap) return SHMC_EMSGSIZE;
-        if (bytes != 0) shmi_copy_out(buf, data, (uint32_t)bytes);
+        if (buf != NULL) shmi_copy_out(buf, data, (uint32_t)bytes);
         if (shmi_bcast_intact(h)) {
             shmi_bcast_pass(h);
             return bytes;
