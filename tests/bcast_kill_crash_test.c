@@ -446,7 +446,7 @@ nothing_was_overwritten(void)
 }
 
 static const crash_case stopped_recv_case = {
-    recv_before, recv_enter, recv_act, others_go_on, nothing_was_overwritten,
+    before, recv_enter, recv_act, others_go_on, nothing_was_overwritten,
     after
 };
 

@@ -176,6 +176,49 @@ segment_create_killed_anywhere_leaves_nothing_or_a_whole_segment(void **state)
     crash_sweep("segment create, ephemeral", &create_case);
 }
 
+static void
+open_act(void)
+{
+    const shmc_segment_desc d = small();
+
+    acknowledge(shmc_segment_open(&seg, "s", &d));
+}
+
+/* The child is stopped in its open: ours does not wait for it.            */
+static void
+open_too(void)
+{
+    const shmc_segment_desc d = small();
+
+    CRASH_EQUAL(shmc_segment_open(&seg, "s", &d), SHMC_OK);
+    CRASH_EQUAL(named(), 1);
+}
+
+static void
+open_check(void)
+{
+    CRASH_EQUAL(*acked, 1);
+    CRASH_EQUAL(named(), 1);
+    CRASH_EQUAL(shmc_segment_linked(&seg), 1);
+    segment_is_as_good_as_new(&seg);
+    CRASH_EQUAL(shmc_segment_close(&seg), SHMC_OK);
+    CRASH_EQUAL(named(), flags == 0);
+}
+
+static const crash_case open_case = {
+    no_segment, nothing, open_act, open_too, open_check, after
+};
+
+static void
+segment_open_stopped_anywhere_holds_nobody_up(void **state)
+{
+    (void)state;
+    flags = 0;
+    crash_sweep("segment open", &open_case);
+    flags = SHMC_EPHEMERAL;
+    crash_sweep("segment open, ephemeral", &open_case);
+}
+
 /* ---- attaching and leaving --------------------------------------------- */
 
 static void
@@ -358,6 +401,7 @@ main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         CRASH_TEST(segment_create_killed_anywhere_leaves_nothing_or_a_whole_segment),
+        CRASH_TEST(segment_open_stopped_anywhere_holds_nobody_up),
         CRASH_TEST(segment_attach_killed_anywhere_frees_its_slot),
         CRASH_TEST(segment_close_killed_anywhere_frees_its_slot_and_name),
         CRASH_TEST(object_create_killed_anywhere_leaves_nothing_or_a_whole_object),
