@@ -182,6 +182,7 @@ open_act(void)
     const shmc_segment_desc d = small();
 
     acknowledge(shmc_segment_open(&seg, "s", &d));
+    TEST_REQUIRE(shmc_segment_linked(&seg) == 1);
 }
 
 /* The child is stopped in its open: ours does not wait for it.            */
