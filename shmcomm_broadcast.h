@@ -360,9 +360,10 @@ SHMC_API int shmc_bcast_borrow_wait(shmc_bcast *h, const void **data,
 SHMC_API int shmc_bcast_next_bytes(shmc_bcast *h);
 
 /* Messages lost by this subscriber: in all, and at the last SHMC_ELAPPED.
- * Exact, but for this: a position that its publisher left empty, because it
- * died (or others passed by a stopped one), counts as one if it lies in what
- * was overwritten.                                                        */
+ * Exact with one publisher.  With several, a position that stayed empty (its
+ * publisher died there, or found a cell where another was off its CPU for a
+ * whole lap; shmc_bcast_stats counts the latter as voids) counts as one if
+ * it lies in what was overwritten, so that no loss is ever left out.       */
 SHMC_INLINE uint64_t shmc_bcast_lost(const shmc_bcast *h) { return h->lost; }
 SHMC_INLINE uint64_t shmc_bcast_gap(const shmc_bcast *h) { return h->gap; }
 

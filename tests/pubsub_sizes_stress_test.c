@@ -29,7 +29,7 @@ end(void **state)
 typedef struct job {
     shmc_topic_desc desc;
     uint32_t bytes, messages, publishers, index;
-    uint32_t started;
+    uint32_t started, over;
     uint64_t received, lost;
 } job;
 
@@ -49,6 +49,7 @@ publish(void *arg)
                      SHMC_OK);
     }
     TEST_REQUIRE(shmc_pub_close(&pub) == SHMC_OK);
+    (void)shmi_faa_32(&j->over, 1);
     free(words);
     return 0;
 }
@@ -59,14 +60,18 @@ subscribe(void *arg)
     job *j = arg;
     uint64_t *words = malloc(j->bytes), last[16] = { 0 }, got = 0;
     const uint64_t all = (uint64_t)j->publishers * j->messages;
+    shmc_bcast_stats stats;
     shmc_sub sub;
 
     TEST_REQUIRE(words != NULL);
     TEST_REQUIRE(shmc_sub_open(&sub, "sizes/all", NULL) == SHMC_OK);
     while (shmc_sub_ready(&sub) == 0) test_sleep_ms(1);
     (void)shmi_faa_32(&j->started, 1);
-    while (got + shmc_sub_lost(&sub) < all) {
-        const int r = shmc_sub_recv(&sub, words, j->bytes, SHMC_FOREVER);
+    for (;;) {
+        const bool over = shmi_load_acq_32(&j->over) == j->publishers;
+        const int r = shmc_sub_recv(&sub, words, j->bytes, 10000000);
+        if (r == SHMC_ETIMEDOUT && over) break;
+        if (r == SHMC_ETIMEDOUT) continue;
         TEST_REQUIRE(r == (int)j->bytes && bcast_sealed(words, j->bytes));
         const uint64_t by = words[0] >> 48, n = words[0] & 0xffffffffu;
         TEST_REQUIRE(by < j->publishers && n > last[by]);
@@ -74,8 +79,13 @@ subscribe(void *arg)
         last[by] = n;
         got++;
     }
-    TEST_REQUIRE(got + shmc_sub_lost(&sub) == all);
-    TEST_REQUIRE(shmc_sub_recv(&sub, words, j->bytes, 0) == SHMC_EAGAIN);
+    /* A publisher that was off its CPU for a whole lap makes the others
+     * leave positions empty; these account for the rest.                  */
+    TEST_REQUIRE(shmc_bcast_stats_get(&sub.ring, &stats) == SHMC_OK);
+    TEST_REQUIRE(stats.sent == all + stats.voids);
+    TEST_REQUIRE(got + shmc_sub_lost(&sub) + sub.ring.passed == stats.sent);
+    TEST_REQUIRE(got + shmc_sub_lost(&sub) >= all);
+    if (stats.voids == 0) TEST_REQUIRE(got + shmc_sub_lost(&sub) == all);
     TEST_REQUIRE(shmc_sub_close(&sub) == SHMC_OK);
     (void)shmi_faa_64(&j->received, got);
     free(words);
@@ -90,7 +100,7 @@ run(job *j, uint32_t publishers, uint32_t subscribers)
 
     test_watchdog(60);
     j->publishers = publishers;
-    j->index = j->started = 0;
+    j->index = j->started = j->over = 0;
     j->received = 0;
     for (uint32_t i = 0; i < subscribers; i++)
         pid[i] = test_spawn(subscribe, j);
