@@ -14,7 +14,7 @@
 
 static enum { STEP_KILL, STEP_CALL, STEP_FAIL } step_how;
 static void (*step_fn)(void);
-static int step_now, step_at;
+static int step_now, step_at, step_error = -EIO;
 static bool step_on;
 
 static bool step_free(void);
@@ -36,7 +36,7 @@ step(void)
     return step_how == STEP_FAIL;
 }
 
-#define STEP_OS(call) (step_call = #call, step() ? -EIO : (call))
+#define STEP_OS(call) (step_call = #call, step() ? step_error : (call))
 #define shmi_dir_open(d) STEP_OS(shmi_dir_open(d))
 #define shmi_file_unnamed(d, m, g) STEP_OS(shmi_file_unnamed(d, m, g))
 #define shmi_file_reserve(f, b) STEP_OS(shmi_file_reserve(f, b))
@@ -422,6 +422,13 @@ other_is_always_first(void)
 }
 
 static void
+i_unlink_in_vain(void)
+{
+    CORE_FAILS(core_unlink("s", 0), SHMC_EBUSY,
+               "remove segment 's': others keep creating and removing it");
+}
+
+static void
 i_open_in_vain(void)
 {
     const shmc_segment_desc d = core_desc(0);
@@ -437,6 +444,7 @@ name_that_never_rests_is_etimedout_not_a_hang(void **state)
     core_create(&other, "s", 0);
     shmc_segment_close(&other);
     (void)step_runs(1, other_is_always_first, i_open_in_vain);
+    (void)step_runs(1, other_is_always_first, i_unlink_in_vain);
     core_unlink("s", SHMC_FORCE);
 }
 
@@ -496,6 +504,33 @@ open_object_is_kept_whatever_others_do_at_any_step(void **state)
     core_unlink("s", 0);
 }
 
+static void
+other_makes_it_anew(void)
+{
+    const shmc_object_desc d = core_object(64);
+
+    step_at = step_now + 1;         /* come again at the next step          */
+    if (strncmp(step_call, "shmi_lock_wait", 14) != 0) return;
+    (void)shmc_object_remove(&other, "x");
+    assert_int_equal(shmc_object_open(&other, "x", &d, &held), SHMC_OK);
+    shmc_object_close(&other, &held);
+}
+
+static void
+object_that_never_rests_is_etimedout_not_a_hang(void **state)
+{
+    (void)state;
+    core_create(&mine, "s", 0);
+    assert_int_equal(core_attach(&other, "s", 0), SHMC_OK);
+    (void)step_runs(1, other_makes_it_anew, i_open_the_object);
+    CORE_FAILS(gained_r, SHMC_ETIMEDOUT,
+               "open object 'x' in segment 's': others keep creating and");
+    assert_null(gained.mem);
+    shmc_segment_close(&other);
+    shmc_segment_close(&mine);
+    core_unlink("s", 0);
+}
+
 /* ---- failure of every step --------------------------------------------- */
 
 static void
@@ -514,6 +549,7 @@ failing_step_leaves_nothing_open_and_nothing_behind(void **state)
             create_flags = at % 2 ? SHMC_PREFAULT : SHMC_EPHEMERAL;
             if (i > 1) core_create(&s, "s", 0);
             if (i > 1) shmc_segment_close(&s);
+            if (all[i] == removes_object) opens_object();
             const int fds = core_count("/proc/self/fd");
             more = step_fails(at, all[i]);
             assert_int_equal(core_count("/proc/self/fd"), fds);
@@ -529,6 +565,51 @@ failing_step_leaves_nothing_open_and_nothing_behind(void **state)
             assert_int_equal(core_count(core_dir), 0);
         }
     }
+}
+
+static uint32_t advice;
+
+static void
+attaches_with_advice(void)
+{
+    shmc_segment s;
+    static const struct { int error; uint32_t flags; int code;
+                          const char *part; } all[] = {
+        { -EINVAL, SHMC_HUGEPAGES, SHMC_ENOTSUP, "without SHMC_HUGEPAGES" },
+        { -EPERM, SHMC_MLOCK, SHMC_ENOMEM, "raise the limit (ulimit -l)" },
+        { -ENOMEM, SHMC_MLOCK, SHMC_ENOMEM, "lock segment 's' (" },
+        { -EAGAIN, SHMC_PREFAULT, SHMC_ENOMEM, "ask for less" },
+        { -EIO, SHMC_PREFAULT, SHMC_EOS, "prefault, lock or enlarge" },
+    };
+
+    step_error = all[advice].error;
+    const int r = core_attach(&s, "s", all[advice].flags);
+    if (strncmp(step_call, "shmi_map_advise", 15) != 0) {
+        if (r == SHMC_OK) shmc_segment_close(&s);
+        return;                     /* another step failed                  */
+    }
+    CORE_FAILS(r, all[advice].code, all[advice].part);
+    advice++;
+}
+
+/* Step by step until the one that treats the pages has failed.            */
+static void
+pages_that_cannot_be_had_as_asked_are_told_why(void **state)
+{
+    shmc_segment s;
+
+    (void)state;
+    core_create(&s, "s", 0);
+    shmc_segment_close(&s);
+    for (advice = 0; advice < 5; ) {
+        const uint32_t now = advice;
+        for (int at = 1; advice == now; at++) {
+            step_call = "";
+            assert_true(step_fails(at, attaches_with_advice));
+        }
+    }
+    step_error = -EIO;
+    core_unlink("s", 0);
 }
 
 static int
@@ -589,6 +670,8 @@ main(void)
         CORE_CASE(open_succeeds_whatever_others_do_to_the_name_at_any_step),
         CORE_CASE(name_that_never_rests_is_etimedout_not_a_hang),
         CORE_CASE(open_object_is_kept_whatever_others_do_at_any_step),
+        CORE_CASE(object_that_never_rests_is_etimedout_not_a_hang),
+        CORE_CASE(pages_that_cannot_be_had_as_asked_are_told_why),
         CORE_CASE(failing_step_leaves_nothing_open_and_nothing_behind),
         CORE_CASE(unreadable_folder_is_told_with_the_systems_error),
         CORE_CASE(out_of_memory_is_told),
