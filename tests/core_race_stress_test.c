@@ -161,7 +161,7 @@ static void
 racing_and_dying_processes_leave_every_round_whole(void **state)
 {
     const char *given = getenv("SHMC_ROUNDS");
-    const uint32_t rounds = given ? (uint32_t)strtoul(given, NULL, 10) : 1000;
+    const uint32_t rounds = given ? (uint32_t)strtoul(given, NULL, 10) : 500;
     race *c = test_shared(sizeof *c);
     racer racers[RACERS];
     pid_t pid[RACERS];
