@@ -503,6 +503,19 @@ shmc_bcast_format(void *mem, uint64_t bytes, const shmc_bcast_desc *desc)
 
 /* >>open and close */
 
+static void
+shmi_bcast_geometry_in(const shmi_ring_head_shm *head, shmi_bcast_geometry *g)
+{
+    memset(g, 0, sizeof *g);
+    g->slot_count = head->slot_count;
+    g->max_bytes = (uint32_t)head->aux[0];
+    g->publishers = head->seats;
+    g->subscribers = (uint32_t)head->aux[2];
+    g->arena_bytes = head->aux[1];
+    g->mode = head->mode;
+    g->waitable = (head->flags & SHMI_RING_WAITABLE) != 0;
+}
+
 /* Check the head, which is untrusted, and point the handle's parts.       */
 static int
 shmi_bcast_point(shmc_bcast *h, void *mem, uint64_t bytes,
@@ -513,14 +526,7 @@ shmi_bcast_point(shmc_bcast *h, void *mem, uint64_t bytes,
                                   SHMI_BCAST_VERSION, "broadcast ring", &head);
 
     if (r != SHMC_OK) return r;
-    memset(g, 0, sizeof *g);
-    g->slot_count = head.slot_count;
-    g->max_bytes = (uint32_t)head.aux[0];
-    g->publishers = head.seats;
-    g->subscribers = (uint32_t)head.aux[2];
-    g->arena_bytes = head.aux[1];
-    g->mode = head.mode;
-    g->waitable = (head.flags & SHMI_RING_WAITABLE) != 0;
+    shmi_bcast_geometry_in(&head, g);
     if (shmi_bcast_sane(g)) shmi_bcast_place(g);
     if (g->total == 0 || g->total != head.total_bytes ||
         head.aux[0] != g->max_bytes || head.stride_bytes != SHMC_LINE)
@@ -720,28 +726,39 @@ shmi_bcast_make(void *mem, uint64_t bytes, const void *user)
     return SHMC_OK;
 }
 
+/* Name the first field that was asked for and differs, or NULL.           */
+static const char *
+shmi_bcast_differs(const shmi_bcast_geometry *g, const shmc_bcast_desc *d,
+                   uint64_t *asked, uint64_t *exists)
+{
+    const struct { const char *field; uint64_t asked, exists; } row[] = {
+        { "slot_count", d->slot_count, g->slot_count },
+        { "max_bytes", d->max_bytes, g->max_bytes },
+        { "max_publishers", d->max_publishers, g->publishers },
+        { "mode (1 lossy, 2 reliable)", d->mode, g->mode },
+        { "max_subscribers", g->mode == SHMC_RELIABLE ? d->max_subscribers : 0,
+          g->subscribers },
+        { "arena_bytes", d->arena_bytes, g->arena_bytes },
+        { "waitable", d->waitable, g->waitable },
+    };
+
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        *asked = row[i].asked;
+        *exists = row[i].exists;
+        if (*asked != 0 && *asked != *exists) return row[i].field;
+    }
+    return NULL;
+}
+
 /* Refuse what was asked for and differs from what exists.                 */
 static int
 shmi_bcast_suits(const shmi_bcast_geometry *g, const shmc_bcast_desc *d)
 {
-    static const char what[] = "broadcast ring";
-    int r = shmi_ring_same(what, "slot_count", d->slot_count, g->slot_count);
+    uint64_t asked, exists;
+    const char *field = shmi_bcast_differs(g, d, &asked, &exists);
 
-    if (r == SHMC_OK)
-        r = shmi_ring_same(what, "max_bytes", d->max_bytes, g->max_bytes);
-    if (r == SHMC_OK)
-        r = shmi_ring_same(what, "max_publishers", d->max_publishers,
-                           g->publishers);
-    if (r == SHMC_OK && g->mode == SHMC_RELIABLE)
-        r = shmi_ring_same(what, "max_subscribers", d->max_subscribers,
-                           g->subscribers);
-    if (r == SHMC_OK)
-        r = shmi_ring_same(what, "arena_bytes", d->arena_bytes, g->arena_bytes);
-    if (r == SHMC_OK)
-        r = shmi_ring_same(what, "mode (1 lossy, 2 reliable)", d->mode, g->mode);
-    if (r == SHMC_OK)
-        r = shmi_ring_same(what, "waitable", d->waitable, g->waitable);
-    return r;
+    return field == NULL ? SHMC_OK
+                         : shmi_ring_same("broadcast ring", field, asked, exists);
 }
 
 SHMC_API int

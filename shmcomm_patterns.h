@@ -68,7 +68,8 @@ typedef struct shmc_sub {
     shmc_bcast ring;                /* closed while the topic is awaited    */
     shmc_sub_desc desc;
     uint64_t opened_ns, look_ns;
-    uint64_t bare_ns;               /* birth of a topic seen without a ring */
+    uint64_t seen_ns, seen_tail;    /* a topic without users that was seen:
+                                       its birth, and the next message      */
     uint32_t epoch;
     bool     open;
     char     name[SHMC_NAME_BYTES], dir[SHMC_DIR_BYTES];
@@ -204,18 +205,23 @@ SHMC_API int shmc_sub_ready(shmc_sub *sub);
 enum { SHMI_TOPIC_TRIES = 50 };
 
 /* A segment by the topic's name: without its ring (its creator is at it, or
- * died), with one that nobody uses (all its users died), or a living one.
- * Who only looks holds the segment for a moment, but never the ring.      */
+ * died), with one that nobody uses (all its users died, or left it to who
+ * waits for it), or a living one.  `ring` becomes a copy of its first lines,
+ * which nobody has checked.  Who only looks holds the segment for a moment,
+ * but never the ring.                                                     */
 enum { SHMI_TOPIC_BARE, SHMI_TOPIC_LEFT, SHMI_TOPIC_USED };
 
 static int
-shmi_topic_state(const shmc_segment *s)
+shmi_topic_state(const shmc_segment *s, shmi_bcast_shm *ring)
 {
     shmc_object_info info;
 
+    memset(ring, 0, sizeof *ring);
     for (uint32_t i = 0; i < s->max_objects; i++) {
         if (shmc_object_info_get(s, i, &info) != SHMC_OK ||
             strcmp(info.name, SHMI_TOPIC_OBJECT) != 0) continue;
+        if (info.bytes >= sizeof *ring)
+            shmi_copy_out(ring, s->base + info.offset, sizeof *ring);
         return shmi_lock_probe(s->fd, SHMI_LOCK_OBJECTS + i) == 0
              ? SHMI_TOPIC_LEFT : SHMI_TOPIC_USED;
     }
@@ -252,7 +258,7 @@ shmi_topic_ring(const shmc_topic_desc *d)
  * state (one just made is BARE), or an error.                             */
 static int
 shmi_topic_open(shmc_segment *s, const char *topic, const shmc_topic_desc *d,
-                bool *created)
+                bool *created, shmi_bcast_shm *is)
 {
     shmc_bcast_desc ring = shmi_topic_ring(d);
     shmc_segment_desc desc;
@@ -269,7 +275,7 @@ shmi_topic_open(shmc_segment *s, const char *topic, const shmc_topic_desc *d,
         int r = shmc_segment_attach(s, topic, &desc);
         if (r == SHMC_OK) {
             r = shmi_topic_check(s);
-            if (r == SHMC_OK) return shmi_topic_state(s);
+            if (r == SHMC_OK) return shmi_topic_state(s, is);
             shmc_segment_close(s);
         }
         if (r != SHMC_ENOENT) return r;
@@ -305,6 +311,22 @@ shmi_pub_join(shmc_pub *pub, const shmc_topic_desc *d, bool bare)
                            SHMC_PRODUCER);
 }
 
+/* Would a publisher with this desc suit the ring?  Says nothing.          */
+static bool
+shmi_topic_fits(const shmc_segment *s, const shmi_bcast_shm *is,
+                const shmc_topic_desc *d)
+{
+    const shmc_bcast_desc ring = shmi_topic_ring(d);
+    shmi_bcast_geometry g;
+    uint64_t asked, exists;
+
+    if (is->head.magic != SHMI_BCAST_MAGIC ||
+        is->head.version != SHMI_BCAST_VERSION ||
+        (d->wake != SHMC_WAKE_FENCE && d->wake != s->wake)) return false;
+    shmi_bcast_geometry_in(&is->head, &g);
+    return shmi_bcast_differs(&g, &ring, &asked, &exists) == NULL;
+}
+
 static int
 shmi_topic_desc_check(const char *topic, const shmc_topic_desc *d)
 {
@@ -326,6 +348,7 @@ shmc_pub_open(shmc_pub *pub, const char *topic, const shmc_topic_desc *desc)
 {
     static const shmc_topic_desc defaults;
     const shmc_topic_desc *d = desc != NULL ? desc : &defaults;
+    shmi_bcast_shm is;
     bool created;
     int state;
 
@@ -333,13 +356,13 @@ shmc_pub_open(shmc_pub *pub, const char *topic, const shmc_topic_desc *desc)
     int r = shmi_topic_desc_check(topic, d);
     if (r != SHMC_OK) return r;
     for (int tries = 0; ; tries++) {
-        state = shmi_topic_open(&pub->segment, topic, d, &created);
+        state = shmi_topic_open(&pub->segment, topic, d, &created, &is);
         if (state < 0) return state;
         if (created || state == SHMI_TOPIC_USED || tries == SHMI_TOPIC_TRIES)
             break;
         /* Left to a subscriber that waits: part of it, unless it differs. */
         if (state == SHMI_TOPIC_LEFT && shmi_name_awaited(&pub->segment) &&
-            shmi_pub_join(pub, d, false) == SHMC_OK) return SHMC_OK;
+            shmi_topic_fits(&pub->segment, &is, d)) break;
         /* Others may be looking at it as well; the last of us removes it. */
         if (shmi_segment_close_and_remove(&pub->segment) == 1)
             shmi_event(SHMC_LOG_INFO, "topic '%s': removed what its dead users "
@@ -429,22 +452,29 @@ shmc_pub_abort(shmc_pub *pub)
 static int
 shmi_sub_enter(shmc_sub *sub)
 {
+    shmi_bcast_shm is;
     shmc_bcast_desc ring;
-    const int r = shmi_topic_check(&sub->segment);
+    int r = shmi_topic_check(&sub->segment);
 
     if (r != SHMC_OK) return r;
-    const int state = shmi_topic_state(&sub->segment);
-    if (state == SHMI_TOPIC_BARE) sub->bare_ns = sub->segment.created_ns;
-    /* Were we here before the ring?  Then everything in it is for us.     */
-    const bool ours = sub->segment.created_ns >= sub->opened_ns ||
-                      sub->segment.created_ns == sub->bare_ns;
-    if (state == SHMI_TOPIC_BARE || (state == SHMI_TOPIC_LEFT && !ours))
+    const int state = shmi_topic_state(&sub->segment, &is);
+    /* Were we here before the ring?  Then everything in it is for us; or all
+     * that came since we saw it without users.                            */
+    const bool seen = sub->segment.created_ns == sub->seen_ns;
+    const bool ours = sub->segment.created_ns >= sub->opened_ns;
+    if (state == SHMI_TOPIC_BARE || (state == SHMI_TOPIC_LEFT && !ours)) {
+        sub->seen_ns = sub->segment.created_ns;
+        sub->seen_tail = is.tail;
         return SHMC_EAGAIN;
+    }
     memset(&ring, 0, sizeof ring);
-    ring.history = ours ? SHMI_BCAST_BEGIN : sub->desc.history;
-    return shmc_bcast_open(&sub->ring, &sub->segment, SHMI_TOPIC_OBJECT, &ring,
-                           sub->desc.watch || sub->segment.read_only
-                           ? SHMC_WATCHER : SHMC_CONSUMER);
+    ring.history = ours || seen ? SHMI_BCAST_BEGIN : sub->desc.history;
+    r = shmc_bcast_open(&sub->ring, &sub->segment, SHMI_TOPIC_OBJECT, &ring,
+                        sub->desc.watch || sub->segment.read_only
+                        ? SHMC_WATCHER : SHMC_CONSUMER);
+    if (r == SHMC_OK && seen && !ours)
+        sub->ring.joined = sub->ring.next = sub->seen_tail;
+    return r;
 }
 
 /* Join the topic if it exists now.  SHMC_EAGAIN: not yet.                 */

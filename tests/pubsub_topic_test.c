@@ -151,6 +151,43 @@ a_subscriber_that_was_first_gets_the_very_first_message(void **state)
 }
 
 static void
+a_publisher_that_left_at_once_is_heard_by_who_waited(void **state)
+{
+    (void)state;
+    shmc_pub pub;
+    shmc_sub sub, other, never;
+
+    sub_open(&sub, NULL);
+    sub_open(&other, NULL);
+    sub_open(&never, NULL);
+    for (int i = 0; i < 2; i++) {   /* the second goes on with the topic    */
+        pub_open(&pub, NULL);
+        say(&pub, i ? "and gone" : "here");
+        shmc_pub_close(&pub);
+        assert_int_equal(files(), 1);
+    }
+    hear(&sub, "here");
+    hear(&sub, "and gone");
+    shmc_sub_close(&sub);
+    hear(&other, "here");
+    hear(&other, "and gone");
+    shmc_sub_close(&other);
+    assert_int_equal(files(), 1);
+    shmc_sub_close(&never);
+    assert_int_equal(files(), 0);
+    /* What it left in another shape binds nobody.                         */
+    sub_open(&sub, NULL);
+    pub_open(&pub, NULL);
+    shmc_pub_close(&pub);
+    pub_open(&pub, &(shmc_topic_desc){ .depth = 32 });
+    say(&pub, "in another shape");
+    hear(&sub, "in another shape");
+    shmc_pub_close(&pub);
+    shmc_sub_close(&sub);
+    assert_int_equal(failures_logged, 0);
+}
+
+static void
 what_a_subscriber_that_was_first_comes_too_late_for_is_counted(void **state)
 {
     (void)state;
@@ -381,6 +418,65 @@ what_the_dead_left_binds_no_subscriber(void **state)
     shmc_sub_close(&second);
     assert_int_equal(failures_logged, 0);
     shmi_unmap(p, sizeof *p);
+}
+
+/* Somebody who looks at the file just now keeps it from being removed.     */
+static void
+look_at(shmc_segment *s)
+{
+    assert_int_equal(shmc_segment_attach(s, "robot/pose", NULL), SHMC_OK);
+}
+
+static void
+a_ring_of_the_dead_that_is_used_again_begins_with_the_new_messages(void **state)
+{
+    (void)state;
+    const shmc_topic_desc other = { .depth = 4096 };
+    peer *p = test_shared(sizeof *p);
+    shmc_segment looker;
+    shmc_pub pub;
+    shmc_sub sub;
+
+    p->topic = "robot/pose";
+    test_kill(start(publish_and_wait, p));
+    look_at(&looker);
+    sub_open(&sub, NULL);
+    hear_nothing(&sub);
+    assert_int_equal(shmc_pub_open(&pub, "robot/pose", &other), SHMC_EMISMATCH);
+    assert_int_equal(failures_logged, 1);
+    pub_open(&pub, NULL);
+    say(&pub, "new");
+    say(&pub, "newer");
+    hear(&sub, "new");
+    hear(&sub, "newer");
+    assert_int_equal(shmc_sub_lost(&sub), 0);
+    shmc_segment_close(&looker);
+    shmc_pub_close(&pub);
+    shmc_sub_close(&sub);
+    assert_int_equal(failures_logged, 1);
+    shmi_unmap(p, sizeof *p);
+}
+
+static void
+a_topic_whose_creator_stopped_half_way_is_finished_by_another(void **state)
+{
+    (void)state;
+    const shmc_segment_desc half = { .flags = SHMC_EPHEMERAL,
+                                     .heap_bytes = 8u << 20 };
+    shmc_segment creator;
+    shmc_pub pub;
+    shmc_sub sub;
+
+    assert_int_equal(shmc_segment_create(&creator, "robot/pose", &half), SHMC_OK);
+    sub_open(&sub, NULL);
+    hear_nothing(&sub);
+    pub_open(&pub, NULL);
+    say(&pub, "first");
+    hear(&sub, "first");
+    shmc_segment_close(&creator);
+    shmc_pub_close(&pub);
+    shmc_sub_close(&sub);
+    assert_int_equal(failures_logged, 0);
 }
 
 static int
@@ -824,6 +920,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TOPIC_CASE(hello_world),
         TOPIC_CASE(a_subscriber_that_was_first_gets_the_very_first_message),
+        TOPIC_CASE(a_publisher_that_left_at_once_is_heard_by_who_waited),
         TOPIC_CASE(what_a_subscriber_that_was_first_comes_too_late_for_is_counted),
         TOPIC_CASE(a_publisher_comes_back_and_subscribers_notice_nothing),
         TOPIC_CASE(a_late_subscriber_gets_the_history_it_asks_for),
@@ -831,6 +928,8 @@ main(void)
         TOPIC_CASE(folder_and_prefix_can_be_chosen),
         TOPIC_CASE(what_the_dead_left_binds_no_publisher),
         TOPIC_CASE(what_the_dead_left_binds_no_subscriber),
+        TOPIC_CASE(a_ring_of_the_dead_that_is_used_again_begins_with_the_new_messages),
+        TOPIC_CASE(a_topic_whose_creator_stopped_half_way_is_finished_by_another),
         TOPIC_CASE(all_may_start_at_once_where_all_died_before),
         TOPIC_CASE(a_publisher_killed_with_a_loan_loses_only_that),
         TOPIC_CASE(a_subscriber_that_does_not_read_times_a_publisher_out_until_it_dies),
