@@ -436,32 +436,37 @@ use_segment(world *w, shmc_segment *s, uint8_t op, uint8_t arg)
 
 /* ---- scribbling -------------------------------------------------------- */
 
-/* Overwrite a byte, or a word by a number that means something somewhere. */
+/* What a number becomes.                                                  */
+static uint64_t
+changed(uint64_t v, uint8_t how, fuzz_input *in)
+{
+    switch (how & 7) {
+    case 0:  return 0;
+    case 1:  return UINT64_MAX;
+    case 2:  return v * 2;
+    case 3:  return v + fuzz_u8(in);
+    case 4:  return v - fuzz_u8(in);
+    case 5:  return v ^ UINT64_C(1) << (fuzz_u8(in) & 63);
+    case 6:  return fuzz_start(in);
+    default: return fuzz_u8(in);
+    }
+}
+
+/* Change a number of 1, 4 or 8 bytes, at its natural place in a line.     */
 static void
 scribble(world *w, fuzz_input *in)
 {
-    const uint8_t how = fuzz_u8(in);
-    uint64_t at = fuzz_u16(in) % w->bytes, v = 0;
+    const uint8_t how = fuzz_u8(in), line = fuzz_u8(in), place = fuzz_u8(in);
+    const uint64_t width = (how >> 3 & 3) == 0 ? 1 : how >> 3 & 2 ? 8 : 4;
+    /* Half of them in the first line, which has most to say.              */
+    const uint64_t at = (line & 128 ? 0 : line) * SHMC_LINE % w->bytes +
+                        place * width % SHMC_LINE;
+    uint64_t v = 0;
 
-    if (how & 1) at %= 512;         /* the first lines have most to say     */
-    if (how & 2) {
-        w->mem[at] = fuzz_u8(in);
-    } else {
-        at &= ~UINT64_C(7);
-        if (at + 8 > w->bytes) return;
-        memcpy(&v, w->mem + at, sizeof v);
-        switch (how >> 2 & 7) {
-        case 0: v = 0; break;
-        case 1: v = UINT64_MAX; break;
-        case 2: v += fuzz_u8(in); break;
-        case 3: v -= fuzz_u8(in); break;
-        case 4: v ^= UINT64_C(1) << (fuzz_u8(in) & 63); break;
-        case 5: v = fuzz_start(in); break;
-        case 6: memcpy(&v, w->mem + fuzz_u16(in) % (w->bytes - 7), 8); break;
-        default: v = fuzz_u64(in); break;
-        }
-        memcpy(w->mem + at, &v, sizeof v);
-    }
+    if (at + width > w->bytes) return;
+    memcpy(&v, w->mem + at, (size_t)width);
+    v = changed(v, how, in);
+    memcpy(w->mem + at, &v, (size_t)width);
     /* Where there is no file, the directory's lock is a lock of threads; who
      * leaves that locked for ever has hung its own process.                */
     if (w->kind == KINDS)
