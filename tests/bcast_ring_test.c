@@ -420,6 +420,29 @@ a_late_subscriber_loses_nothing_from_then_on(void **state)
     bcast_ring_free(&ring);
 }
 
+static void
+a_late_subscriber_that_is_lapped_in_its_history_keeps_all_that_follows(
+    void **state)
+{
+    (void)state;
+    const shmc_bcast_desc desc = { .slot_count = 16, .max_bytes = 40,
+                                   .mode = SHMC_RELIABLE };
+    bcast_ring ring = bcast_ring_make(&desc);
+    shmc_bcast pub, sub;
+    uint64_t n = 0;
+
+    bcast_at(&ring, &pub, SHMC_PRODUCER);
+    for (; n < 17; n++) assert_int_equal(bcast_send(&pub, n, 40), SHMC_OK);
+    assert_int_equal(shmc_bcast_map(&sub, ring.mem, ring.bytes, SHMC_CONSUMER,
+                                    SHMC_BCAST_ALL), SHMC_OK);
+    /* The publisher looked at 16, when nobody was there.                  */
+    for (; n < 32; n++) assert_int_equal(bcast_send(&pub, n, 40), SHMC_OK);
+    for (uint64_t i = 17; i < 32; i++)
+        assert_int_equal(bcast_recv(&sub, i, 40), SHMC_OK);
+    assert_int_equal(shmc_bcast_lost(&sub), 0);
+    bcast_ring_free(&ring);
+}
+
 /* ---- loans and borrows ------------------------------------------------- */
 
 static void
@@ -989,6 +1012,7 @@ main(void)
         TEST_CASE(a_full_reliable_ring_refuses_until_there_is_room),
         TEST_CASE(a_full_arena_refuses_until_its_messages_are_read),
         TEST_CASE(a_late_subscriber_loses_nothing_from_then_on),
+        TEST_CASE(a_late_subscriber_that_is_lapped_in_its_history_keeps_all_that_follows),
         TEST_CASE(a_loan_becomes_the_message_that_is_committed),
         TEST_CASE(only_one_loan_at_a_time_and_no_send_meanwhile),
         TEST_CASE(a_loan_outlives_a_full_ring),
