@@ -150,17 +150,14 @@ shmi_directory_lock(shmc_segment *s)
         return shmi_fail(SHMC_EROFS, "change the directory of segment '%s': it "
                          "is open read-only", s->name);
     shmi_mutex_lock(&s->mutex);
-    if (s->memory) {
-        shmi_mutex_lock(shmi_memory_mutex(s));
-    } else {
-        const int r = shmi_lock_wait(s->fd, SHMI_LOCK_DIRECTORY, true,
-                                     shmi_deadline(SHMC_LOCK_TIMEOUT_NS));
-        if (r < 0) {
-            shmi_mutex_unlock(&s->mutex);
-            return shmi_fail_os(r, "lock the directory (is its holder "
-                                "stopped?) of segment", s->name, s->dir,
-                                s->file);
-        }
+    const uint64_t deadline = shmi_deadline(SHMC_LOCK_TIMEOUT_NS);
+    const int r = s->memory
+        ? shmi_mutex_lock_until(shmi_memory_mutex(s), deadline)
+        : shmi_lock_wait(s->fd, SHMI_LOCK_DIRECTORY, true, deadline);
+    if (r < 0) {
+        shmi_mutex_unlock(&s->mutex);
+        return shmi_fail_os(r, "lock the directory (is its holder stopped?) of "
+                            "segment", s->name, s->dir, s->file);
     }
     for (uint32_t i = 0; i < s->max_objects; i++) {
         shmc_entry_shm *e = &s->entries[i];
@@ -181,8 +178,7 @@ shmi_directory_unlock(shmc_segment *s)
     /* R1 -> A1: the change happens before anybody sees the new count.     */
     shmi_store_rel_32(changes, shmi_load_rlx_32(changes) + 1);
     if (s->memory) shmi_mutex_unlock(shmi_memory_mutex(s));
-    else
-        shmi_lock_release(s->fd, SHMI_LOCK_DIRECTORY);
+    else shmi_lock_release(s->fd, SHMI_LOCK_DIRECTORY);
     shmi_mutex_unlock(&s->mutex);
 }
 
@@ -287,15 +283,16 @@ shmi_object_suits(const shmc_segment *s, const shmc_object_info *o,
 static int
 shmi_entry_keep(shmc_segment *s, uint32_t i)
 {
+    const uint64_t deadline = shmi_deadline(SHMC_LOCK_TIMEOUT_NS);
+
     if (s->inspect) return 0;
-    if (s->memory) {
-        shmi_mutex_lock(shmi_memory_mutex(s));
-        shmi_faa_32(&s->entries[i].opens, 1);
-        shmi_mutex_unlock(shmi_memory_mutex(s));
-        return 0;
-    }
-    return shmi_lock_wait(s->fd, SHMI_LOCK_OBJECTS + i, false,
-                          shmi_deadline(SHMC_LOCK_TIMEOUT_NS));
+    if (!s->memory)
+        return shmi_lock_wait(s->fd, SHMI_LOCK_OBJECTS + i, false, deadline);
+    const int r = shmi_mutex_lock_until(shmi_memory_mutex(s), deadline);
+    if (r < 0) return r;
+    shmi_faa_32(&s->entries[i].opens, 1);
+    shmi_mutex_unlock(shmi_memory_mutex(s));
+    return 0;
 }
 
 static void

@@ -176,6 +176,7 @@ shmc_latest_write(shmc_latest *c, const void *value, uint32_t bytes)
 SHMC_INLINE int
 shmc_latest_loan(shmc_latest *c, void **value)
 {
+    *value = NULL;
     if (SHMI_UNLIKELY(c->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
     if (SHMI_UNLIKELY(c->gate != shmi_gate(SHMC_PRODUCER, c->value_bytes)))
         return shmi_latest_refuse(c);
@@ -272,6 +273,7 @@ SHMC_INLINE int
 shmc_latest_borrow(const shmc_latest *c, const void **value,
                    uint64_t *version)
 {
+    *value = NULL;
     if (SHMI_UNLIKELY(c->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
     if (SHMI_UNLIKELY(!c->shm)) return SHMC_ECLOSED;
     const int rc = shmi_latest_look(c, version);

@@ -318,10 +318,12 @@ SHMC_API const char *shmi_env(const char *name);
 SHMC_API const char *shmi_os_error(int negative_errno, char *buf,
                                    size_t bytes);
 
-/* A lock for slow paths; zero is unlocked.  Blocks without a bound, and a
- * death inside leaves it locked: for threads of one process.              */
+/* A lock for slow paths; zero is unlocked.  A death inside leaves it locked:
+ * for threads of one process.  shmi_mutex_lock blocks without a bound,
+ * shmi_mutex_lock_until up to a deadline: -ETIMEDOUT.                     */
 typedef struct shmi_mutex { uint32_t word; } shmi_mutex;
 SHMC_API void shmi_mutex_lock(shmi_mutex *m);
+SHMC_API int  shmi_mutex_lock_until(shmi_mutex *m, uint64_t deadline_ns);
 SHMC_API void shmi_mutex_unlock(shmi_mutex *m);
 
 /* Allocate zeroed memory; NULL when there is none.  Free it.              */
@@ -1061,15 +1063,23 @@ shmi_os_error(int negative_errno, char *buf, size_t bytes)
 }
 
 /* The word is 0 unlocked, 1 locked, 2 locked and somebody may sleep.      */
-SHMC_API void
-shmi_mutex_lock(shmi_mutex *m)
+SHMC_API int
+shmi_mutex_lock_until(shmi_mutex *m, uint64_t deadline_ns)
 {
     uint32_t was = 0;
 
     /* A0 <- R0: what the last holder did happens before what we do.       */
-    if (shmi_cas_32(&m->word, &was, 1)) return;
+    if (shmi_cas_32(&m->word, &was, 1)) return 0;
     while (shmi_swap_32(&m->word, 2) != 0)
-        (void)shmi_wait_32(&m->word, 2, SHMI_FOREVER);
+        if (shmi_wait_32(&m->word, 2, deadline_ns) == SHMI_TIMEOUT)
+            return -ETIMEDOUT;
+    return 0;
+}
+
+SHMC_API void
+shmi_mutex_lock(shmi_mutex *m)
+{
+    (void)shmi_mutex_lock_until(m, SHMI_FOREVER);
 }
 
 SHMC_API void

@@ -300,6 +300,7 @@ SHMC_INLINE int
 shmc_recq_loan(shmc_recq *q, uint32_t bytes, void **data)
 {
     shmi_lane *l = &q->lane;
+    *data = NULL;
     int rc = shmi_recq_gate(l, SHMC_PRODUCER);
     if (rc != SHMC_OK) return rc;
     if (SHMI_UNLIKELY(bytes > l->max_bytes)) return SHMC_EMSGSIZE;
@@ -344,6 +345,7 @@ SHMC_INLINE int
 shmc_recq_borrow(shmc_recq *q, const void **data)
 {
     shmi_lane *l = &q->lane;
+    *data = NULL;
     const int rc = shmi_recq_gate(l, SHMC_CONSUMER);
     if (rc != SHMC_OK) return rc;
     uint64_t at = l->mine;

@@ -489,6 +489,7 @@ SHMC_INLINE int
 shmc_spsc_loan(shmc_spsc *q, void **slots, uint32_t want)
 {
     shmi_lane *l = &q->lane;
+    *slots = NULL;
     if (SHMI_UNLIKELY(l->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
     if (SHMI_UNLIKELY(l->gate != shmi_gate(SHMC_PRODUCER, l->slot_bytes)))
         return shmi_lane_refuse(l, SHMC_PRODUCER);
@@ -530,6 +531,7 @@ SHMC_INLINE int
 shmc_spsc_borrow(shmc_spsc *q, const void **slots, uint32_t want)
 {
     shmi_lane *l = &q->lane;
+    *slots = NULL;
     if (SHMI_UNLIKELY(l->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
     if (SHMI_UNLIKELY(l->gate != shmi_gate(SHMC_CONSUMER, l->slot_bytes)))
         return shmi_lane_refuse(l, SHMC_CONSUMER);
