@@ -612,6 +612,30 @@ stopped_creator_is_waited_for_only_so_long(void **state)
     shmc_object_close(&seg, &x);
 }
 
+static void
+memory_segments_lock_that_is_never_let_go_is_waited_for_only_so_long(void **state)
+{
+    const shmc_segment_desc d = { .heap_bytes = 4096, .max_objects = 2 };
+    const shmc_object_desc od = { .bytes = 8 };
+    const uint64_t bytes = (uint64_t)shmc_segment_size_for(&d);
+    void *mem = test_shared(bytes);
+    shmc_segment s;
+    shmc_object x;
+
+    (void)state;
+    assert_int_equal(shmc_segment_format(mem, bytes, &d), SHMC_OK);
+    assert_int_equal(shmc_segment_map(&s, mem, bytes), SHMC_OK);
+    assert_int_equal(shmc_object_open(&s, "x", &od, &x), SHMC_OK);
+    shmc_object_close(&s, &x);
+    ((shmc_segment_shm *)mem)->memory_lock = 1;
+    CORE_FAILS(shmc_object_open(&s, "x", &od, &x), SHMC_ETIMEDOUT, "hold");
+    CORE_FAILS(shmc_object_open(&s, "y", &od, &x), SHMC_ETIMEDOUT, "lock the");
+    ((shmc_segment_shm *)mem)->memory_lock = 0;
+    assert_int_equal(shmc_object_open(&s, "y", &od, &x), SHMC_OK);
+    shmc_object_close(&s, &x);
+    shmc_segment_close(&s);
+}
+
 /* As if its maker had been killed between any two stores.                 */
 static void
 entries_left_half_done_are_freed_by_the_next_lock_holder(void **state)
@@ -824,6 +848,7 @@ main(void)
         DIR_CASE(closing_twice_is_told_and_harmless),
         DIR_CASE(creator_killed_inside_init_leaves_nothing),
         DIR_CASE(stopped_creator_is_waited_for_only_so_long),
+        DIR_CASE(memory_segments_lock_that_is_never_let_go_is_waited_for_only_so_long),
         DIR_CASE(entries_left_half_done_are_freed_by_the_next_lock_holder),
         DIR_CASE(killed_users_object_can_be_removed),
         DIR_CASE(remover_that_stands_still_is_waited_for_only_so_long),
