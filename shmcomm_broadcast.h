@@ -81,7 +81,7 @@ enum { SHMI_BUSY = 1, SHMI_DONE = 2, SHMI_VOID = 3 };
 enum { SHMI_RECORD_BYTES = 64, SHMI_BCAST_ARENA_BYTES = 262144 };
 /* Every so many fruitless looks in a row, a subscriber looks at tail, or at
  * the cell behind, and a publisher asks the kernel who is alive.          */
-enum { SHMI_BCAST_IDLE = 1024, SHMI_BCAST_PEEK = 8, SHMI_BCAST_FULL = 16 };
+enum { SHMI_BCAST_IDLE = 1024, SHMI_BCAST_PEEK = 256, SHMI_BCAST_FULL = 16 };
 /* How long a subscriber takes a publisher that is in its way for alive.   */
 enum { SHMI_BCAST_TRUST_NS = 200000 };
 /* No call goes round more often, whatever the shared bytes say.           */

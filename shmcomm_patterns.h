@@ -70,7 +70,7 @@ typedef struct shmc_sub {
     uint64_t opened_ns, look_ns;
     uint64_t seen_ns, seen_tail;    /* a topic without users that was seen:
                                        its birth, and the next message      */
-    uint32_t epoch;
+    uint32_t epoch, polls;
     bool     open;
     char     name[SHMC_NAME_BYTES], dir[SHMC_DIR_BYTES];
     char     prefix[SHMC_PREFIX_BYTES];
@@ -586,6 +586,10 @@ shmi_sub_wait(shmc_sub *sub, void *buf, uint32_t cap, const void **view,
 
     if (r != SHMC_OK)
         return r == SHMC_ETIMEDOUT && timeout_ns == 0 ? SHMC_EAGAIN : r;
+    /* Who polls may do so at leisure: after a few times, look behind what a
+     * dead publisher left empty.                                          */
+    if (timeout_ns == 0 && ++sub->polls % 8 == 0)
+        sub->ring.idle |= SHMI_BCAST_PEEK - 1;
     for (uint32_t round = 0; ; round++) {
         if (timeout_ns > 0) {
             const uint64_t now = shmi_now_ns();
