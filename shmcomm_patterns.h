@@ -327,6 +327,17 @@ shmi_topic_fits(const shmc_segment *s, const shmi_bcast_shm *is,
     return shmi_bcast_differs(&g, &ring, &asked, &exists) == NULL;
 }
 
+/* Who waits in a receive for a reliable topic gets a moment to take its
+ * seat, so that not even a first burst that laps the ring passes it by.   */
+static void
+shmi_pub_welcome(const shmc_pub *pub)
+{
+    for (int tries = 0; tries < SHMI_TOPIC_TRIES; tries++) {
+        if (!shmi_name_awaited(&pub->segment)) return;
+        shmi_sleep_until(shmi_now_ns() + SHMC_TOPIC_POLL_NS);
+    }
+}
+
 static int
 shmi_topic_desc_check(const char *topic, const shmc_topic_desc *d)
 {
@@ -372,6 +383,7 @@ shmc_pub_open(shmc_pub *pub, const char *topic, const shmc_topic_desc *desc)
     }
     r = shmi_pub_join(pub, d, state == SHMI_TOPIC_BARE);
     if (r != SHMC_OK) shmc_segment_close(&pub->segment);
+    else if (created && pub->ring.reliable) shmi_pub_welcome(pub);
     return r;
 }
 

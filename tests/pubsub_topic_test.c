@@ -150,6 +150,49 @@ a_subscriber_that_was_first_gets_the_very_first_message(void **state)
     assert_int_equal(failures_logged, 0);
 }
 
+enum { BURST = 1000 };
+
+typedef struct burst { uint32_t waiting; } burst;
+
+static int
+hears_all_of_a_burst(void *arg)
+{
+    burst *b = arg;
+    shmc_sub sub;
+    uint32_t got;
+
+    TEST_REQUIRE(shmc_sub_open(&sub, "robot/pose", NULL) == SHMC_OK);
+    shmi_store_rel_32(&b->waiting, 1);
+    for (uint32_t i = 0; i < BURST; i++) {
+        TEST_REQUIRE(shmc_sub_recv(&sub, &got, sizeof got, SHMC_FOREVER) ==
+                     sizeof got);
+        TEST_REQUIRE(got == i);
+    }
+    TEST_REQUIRE(shmc_sub_lost(&sub) == 0);
+    return shmc_sub_close(&sub);
+}
+
+static void
+a_first_burst_longer_than_a_reliable_ring_waits_for_who_waits(void **state)
+{
+    const shmc_topic_desc desc = { .mode = SHMC_RELIABLE, .depth = 4 };
+
+    (void)state;
+    for (int round = 0; round < 20; round++) {
+        burst *b = test_shared(sizeof *b);
+        shmc_pub pub;
+        const pid_t pid = test_spawn(hears_all_of_a_burst, b);
+
+        while (shmi_load_acq_32(&b->waiting) == 0) test_sleep_ms(1);
+        pub_open(&pub, &desc);
+        for (uint32_t i = 0; i < BURST; i++)
+            assert_int_equal(shmc_pub_send(&pub, &i, sizeof i, SHMC_FOREVER),
+                             SHMC_OK);
+        shmc_pub_close(&pub);
+        assert_int_equal(test_join(pid), 0);
+    }
+}
+
 static void
 a_publisher_that_left_at_once_is_heard_by_who_waited(void **state)
 {
@@ -920,6 +963,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TOPIC_CASE(hello_world),
         TOPIC_CASE(a_subscriber_that_was_first_gets_the_very_first_message),
+        TOPIC_CASE(a_first_burst_longer_than_a_reliable_ring_waits_for_who_waits),
         TOPIC_CASE(a_publisher_that_left_at_once_is_heard_by_who_waited),
         TOPIC_CASE(what_a_subscriber_that_was_first_comes_too_late_for_is_counted),
         TOPIC_CASE(a_publisher_comes_back_and_subscribers_notice_nothing),
