@@ -421,7 +421,7 @@ a_late_subscriber_loses_nothing_from_then_on(void **state)
 }
 
 static void
-a_late_subscriber_that_is_lapped_in_its_history_keeps_all_that_follows(
+a_late_subscriber_lapped_in_its_history_keeps_all_that_follows(
     void **state)
 {
     (void)state;
@@ -1012,7 +1012,7 @@ main(void)
         TEST_CASE(a_full_reliable_ring_refuses_until_there_is_room),
         TEST_CASE(a_full_arena_refuses_until_its_messages_are_read),
         TEST_CASE(a_late_subscriber_loses_nothing_from_then_on),
-        TEST_CASE(a_late_subscriber_that_is_lapped_in_its_history_keeps_all_that_follows),
+        TEST_CASE(a_late_subscriber_lapped_in_its_history_keeps_all_that_follows),
         TEST_CASE(a_loan_becomes_the_message_that_is_committed),
         TEST_CASE(only_one_loan_at_a_time_and_no_send_meanwhile),
         TEST_CASE(a_loan_outlives_a_full_ring),
