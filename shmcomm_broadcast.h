@@ -74,7 +74,7 @@ typedef struct shmc_bcast_desc {    /* zero: default, or what exists        */
  * F2 <> F3  a seat, then tail; tail, then the seats (see join_subscriber)
  * W = only writer, R = reader, (..) = ordering edge named in the code.     */
 
-#define SHMI_BCAST_MAGIC 0x42435354u    /* "BCST"                           */
+#define SHMI_BCAST_MAGIC 0x54534342u    /* "BCST" in memory                 */
 #define SHMI_BCAST_TYPE  "shmc_bcast/1"
 enum { SHMI_BCAST_VERSION = 1 };
 enum { SHMI_BUSY = 1, SHMI_DONE = 2, SHMI_VOID = 3 };
