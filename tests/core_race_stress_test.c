@@ -161,7 +161,8 @@ static void
 racing_and_dying_processes_leave_every_round_whole(void **state)
 {
     const char *given = getenv("SHMC_ROUNDS");
-    const uint32_t rounds = given ? (uint32_t)strtoul(given, NULL, 10) : 500;
+    const uint32_t rounds = given ? (uint32_t)strtoul(given, NULL, 10)
+                                  : SHMI_TSAN ? 2000 : 10000;
     race *c = test_shared(sizeof *c);
     racer racers[RACERS];
     pid_t pid[RACERS];
