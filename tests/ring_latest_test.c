@@ -6,8 +6,6 @@
 
 #include <pthread.h>
 
-enum { GUARD_BYTES = 256 };
-
 /* A cell in private memory, between two guards, with two handles.         */
 typedef struct cell {
     uint8_t *block;
@@ -24,10 +22,7 @@ cell_format(cell *t, const shmc_latest_desc *d)
     assert_true(bytes > 0);
     memset(t, 0, sizeof *t);
     t->bytes = (uint64_t)bytes;
-    t->block = aligned_alloc(128, t->bytes + 2 * GUARD_BYTES);
-    assert_non_null(t->block);
-    memset(t->block, 0xa5, t->bytes + 2 * GUARD_BYTES);
-    t->mem = t->block + GUARD_BYTES;
+    t->mem = guarded_alloc(&t->block, t->bytes);
     t->shm = (shmc_latest_shm *)t->mem;
     assert_int_equal(shmc_latest_format(t->mem, t->bytes, d), SHMC_OK);
 }
@@ -45,13 +40,9 @@ cell_open(cell *t, uint32_t value_bytes, uint32_t slot_count, uint64_t start)
 static void
 cell_close(cell *t)
 {
-    for (uint32_t i = 0; i < GUARD_BYTES; i++) {
-        assert_int_equal(t->block[i], 0xa5);
-        assert_int_equal(t->block[GUARD_BYTES + t->bytes + i], 0xa5);
-    }
     if (t->w.shm) assert_int_equal(shmc_latest_close(&t->w), SHMC_OK);
     if (t->r.shm) assert_int_equal(shmc_latest_close(&t->r), SHMC_OK);
-    free(t->block);
+    guarded_free(t->block, t->bytes);
 }
 
 static int

@@ -6,7 +6,7 @@
 
 #include <pthread.h>
 
-enum { GUARD_BYTES = 256, CAPACITY = 256, MOST = 120 };
+enum { CAPACITY = 256, MOST = 120 };
 
 /* A queue in private memory, between two guards, with both its handles.   */
 typedef struct pair {
@@ -25,10 +25,7 @@ pair_format(pair *t, const shmc_recq_desc *d)
     assert_true(bytes > 0);
     memset(t, 0, sizeof *t);
     t->bytes = (uint64_t)bytes;
-    t->block = aligned_alloc(128, t->bytes + 2 * GUARD_BYTES);
-    assert_non_null(t->block);
-    memset(t->block, 0xa5, t->bytes + 2 * GUARD_BYTES);
-    t->mem = t->block + GUARD_BYTES;
+    t->mem = guarded_alloc(&t->block, t->bytes);
     t->shm = (shmi_lane_shm *)t->mem;
     t->slots = (uint8_t *)t->mem + sizeof(shmi_lane_shm);
     assert_int_equal(shmc_recq_format(t->mem, t->bytes, d), SHMC_OK);
@@ -47,13 +44,9 @@ pair_open(pair *t, uint32_t capacity, uint64_t start)
 static void
 pair_close(pair *t)
 {
-    for (uint32_t i = 0; i < GUARD_BYTES; i++) {
-        assert_int_equal(t->block[i], 0xa5);
-        assert_int_equal(t->block[GUARD_BYTES + t->bytes + i], 0xa5);
-    }
     if (t->p.lane.shm) assert_int_equal(shmc_recq_close(&t->p), SHMC_OK);
     if (t->c.lane.shm) assert_int_equal(shmc_recq_close(&t->c), SHMC_OK);
-    free(t->block);
+    guarded_free(t->block, t->bytes);
 }
 
 static uint64_t

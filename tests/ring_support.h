@@ -6,6 +6,29 @@
 
 #include "test_support.h"
 
+enum { GUARD_BYTES = 256 };
+
+/* Memory for a ring, 128-byte aligned, between two guards.  Returns where
+ * it begins; *block is what guarded_free takes, and frees.                */
+static inline void *
+guarded_alloc(uint8_t **block, uint64_t bytes)
+{
+    *block = aligned_alloc(128, bytes + 2 * GUARD_BYTES);
+    assert_non_null(*block);
+    memset(*block, 0xa5, bytes + 2 * GUARD_BYTES);
+    return *block + GUARD_BYTES;
+}
+
+static inline void
+guarded_free(uint8_t *block, uint64_t bytes)
+{
+    for (uint32_t i = 0; i < GUARD_BYTES; i++) {
+        assert_int_equal(block[i], 0xa5);
+        assert_int_equal(block[GUARD_BYTES + bytes + i], 0xa5);
+    }
+    free(block);
+}
+
 /* Run `fn` in a child with the segment open; return when the child has done
  * so.  It then waits to be killed.                                        */
 typedef struct child_task {
