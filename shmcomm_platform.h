@@ -69,7 +69,6 @@
 
 #define SHMI_LIKELY(x)   __builtin_expect(!!(x), 1)
 #define SHMI_UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define SHMI_NOINLINE_COLD __attribute__((noinline, cold))
 
 #ifdef __cplusplus
 #define SHMC_STATIC_ASSERT(cond, msg) static_assert(cond, msg)
@@ -92,10 +91,9 @@ enum { SHMI_MAP_PREFAULT = 1, SHMI_MAP_LOCK = 2, SHMI_MAP_HUGE = 4 };
 /* What the functions on files, locks and processes return when they fail. */
 enum {
     SHMI_OS_EPERM = -EPERM,               SHMI_OS_ENOENT = -ENOENT,
-    SHMI_OS_EINTR = -EINTR,               SHMI_OS_EBADF = -EBADF,
+    SHMI_OS_EBADF = -EBADF,               SHMI_OS_ENOTDIR = -ENOTDIR,
     SHMI_OS_EAGAIN = -EAGAIN,             SHMI_OS_ENOMEM = -ENOMEM,
     SHMI_OS_EACCES = -EACCES,             SHMI_OS_EEXIST = -EEXIST,
-    SHMI_OS_EXDEV = -EXDEV,               SHMI_OS_ENOTDIR = -ENOTDIR,
     SHMI_OS_EISDIR = -EISDIR,             SHMI_OS_EINVAL = -EINVAL,
     SHMI_OS_ENFILE = -ENFILE,             SHMI_OS_EMFILE = -EMFILE,
     SHMI_OS_EFBIG = -EFBIG,               SHMI_OS_ENOSPC = -ENOSPC,
