@@ -286,8 +286,8 @@ bcast_round(work *w, bench_series *p50, bench_series *p99, uint32_t publishers)
 
 /* ---- the run ----------------------------------------------------------- */
 
-#define SERIES(subject, metric, bytes) { metric[0] == 'M' ? "throughput"     \
-        : "latency", subject, metric, bytes, 0, { 0 } }
+#define SERIES(who, what, size) { .work = what[0] == 'M' ? "throughput"       \
+        : "latency", .subject = who, .metric = what, .bytes = size }
 
 static void
 run(work *w, int rounds, int json)
