@@ -64,11 +64,15 @@
 /* ---- constants and helpers --------------------------------------------- */
 
 #define SHMC_INLINE static inline
+/* For what is worth it: clang calls larger ones of the others, which makes
+ * constant sizes variable.                                                */
+#define SHMC_HOT static inline __attribute__((always_inline))
 #define SHMC_LINE 128u              /* bytes of a line in shared layouts    */
 #define SHMI_FOREVER UINT64_MAX     /* a deadline that never comes          */
 
 #define SHMI_LIKELY(x)   __builtin_expect(!!(x), 1)
 #define SHMI_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define SHMI_CONSTANT(x) __builtin_constant_p(x)
 
 #ifdef __cplusplus
 #define SHMC_STATIC_ASSERT(cond, msg) static_assert(cond, msg)
@@ -474,17 +478,46 @@ shmi_copy_words(void *dst, const void *src, size_t bytes, bool in)
 }
 #define SHMI_COPY shmi_copy_words
 #else
-#define SHMI_COPY(dst, src, bytes, in) (void)memcpy(dst, src, bytes)
+
+/* A memcpy that stays out of the way of small messages: compilers make a
+ * call or rep movs of one whose size they do not know.                    */
+SHMC_HOT void
+shmi_copy_bytes(void *dst, const void *src, size_t bytes)
+{
+    unsigned char *d = (unsigned char *)dst;
+    const unsigned char *s = (const unsigned char *)src;
+
+    if (SHMI_CONSTANT(bytes) || bytes > 128) {
+        memcpy(d, s, bytes);
+    } else if (bytes >= 16) {       /* the last two may overlap             */
+        for (size_t i = 0; i < bytes - 16; i += 16) {
+            memcpy(d + i, s + i, 16);
+            shmi_fence_compiler();  /* or this becomes memcpy again         */
+        }
+        memcpy(d + bytes - 16, s + bytes - 16, 16);
+    } else if (bytes >= 8) {
+        memcpy(d, s, 8);
+        memcpy(d + bytes - 8, s + bytes - 8, 8);
+    } else if (bytes >= 4) {
+        memcpy(d, s, 4);
+        memcpy(d + bytes - 4, s + bytes - 4, 4);
+    } else if (bytes > 0) {
+        d[0] = s[0];
+        d[bytes / 2] = s[bytes / 2];
+        d[bytes - 1] = s[bytes - 1];
+    }
+}
+#define SHMI_COPY(dst, src, bytes, in) shmi_copy_bytes(dst, src, bytes)
 #endif
 
-SHMC_INLINE void
+SHMC_HOT void
 shmi_copy_in(void *shared_dst, const void *src, size_t bytes)
 {
     SHMI_COPY(shared_dst, src, bytes, true);
     shmi_fence_compiler();
 }
 
-SHMC_INLINE void
+SHMC_HOT void
 shmi_copy_out(void *dst, const void *shared_src, size_t bytes)
 {
     SHMI_COPY(dst, shared_src, bytes, false);

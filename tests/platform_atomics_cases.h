@@ -103,12 +103,12 @@ atomics_leave_the_neighbours_alone(void **state)
 static void
 copies_move_exactly_the_bytes_asked_for(void **state)
 {
-    unsigned char from[96], to[96];
+    unsigned char from[160], to[160];
 
     (void)state;
     for (size_t i = 0; i < sizeof from; i++) from[i] = (unsigned char)(i + 1);
     for (size_t at = 0; at < 9; at++) {
-        for (size_t n = 0; n <= 70; n++) {
+        for (size_t n = 0; n <= 150; n++) {
             for (int out = 0; out < 2; out++) {
                 memset(to, 0, sizeof to);
                 if (out) shmi_copy_out(to + 9, from + at, n);
