@@ -146,12 +146,15 @@ typedef struct shmc_bcast {
     shmi_bcast_shm *shm;            /* NULL = closed                        */
     shmi_bcast_cell_shm *cells;
     uint64_t mask;
-    uint64_t next;                  /* publisher: tail if alone; subscriber:
-                                       position to read                     */
-    uint32_t ready;                 /* fork epoch + 1; 0: closed or lent    */
+    uint64_t next;                  /* publisher: tail if alone, else its
+                                       last; subscriber: position to read   */
+    uint32_t ready;                 /* of the gates below, the open one; 0:
+                                       closed or lent                       */
+    uint32_t small;                 /* publisher: fewer bytes go in a cell  */
     uint32_t epoch, role, seat, idle;
     bool     quick;                 /* publisher: alone and lossy           */
     bool     reliable, waitable, asymmetric, alone, seated, lent;
+    uint64_t *intent;               /* publisher: word in its seat          */
     uint64_t gate;                  /* publisher: slowest cursor last seen  */
     uint64_t joined;                /* subscriber: losses count from here   */
     uint64_t first, kept;           /* subscriber: where it begins; seated:
@@ -213,11 +216,16 @@ SHMC_API int shmc_bcast_stats_get(const shmc_bcast *h, shmc_bcast_stats *out);
 SHMC_API int shmi_bcast_refuse(const shmc_bcast *h);
 SHMC_API int shmi_bcast_send_any(shmc_bcast *h, const void *data,
                                  uint32_t bytes);
+SHMC_API int shmi_bcast_claim(shmc_bcast *h, uint64_t *record);
 SHMC_API int shmi_bcast_next(shmc_bcast *h);
-SHMC_API int shmi_bcast_recv_arena(shmc_bcast *h, void *buf, uint32_t cap);
+SHMC_API int shmi_bcast_recv_any(shmc_bcast *h, void *buf, uint32_t cap);
 SHMC_API void shmi_bcast_room(shmc_bcast *h);
 
 /* ---- API: publishers --------------------------------------------------- */
+
+/* What `ready` is while sends, or receives, are let in.                   */
+SHMC_INLINE uint32_t shmi_bcast_out(void) { return shmi_fork_epoch + 1; }
+SHMC_INLINE uint32_t shmi_bcast_in(void) { return ~shmi_fork_epoch; }
 
 SHMC_INLINE uint64_t
 shmi_stamp(uint64_t position, uint64_t state)
@@ -226,7 +234,7 @@ shmi_stamp(uint64_t position, uint64_t state)
 }
 
 /* Fill the cell of a position that is ours (I1) and publish it.           */
-SHMC_INLINE void
+SHMC_HOT void
 shmi_bcast_fill(shmc_bcast *h, uint64_t position, const void *data,
                 uint32_t bytes, uint64_t at)
 {
@@ -247,6 +255,17 @@ shmi_bcast_fill(shmc_bcast *h, uint64_t position, const void *data,
     shmi_store_rel_64(&cell->stamp, shmi_stamp(position, SHMI_DONE));
 }
 
+/* Let the position just filled be seen to be taken, or be given up.       */
+SHMC_HOT void
+shmi_bcast_tell(shmc_bcast *h)
+{
+    if (SHMI_LIKELY(h->alone))  /* R3 -> A3: DONE, before tail says so      */
+        shmi_store_rel_64(&h->shm->tail, ++h->next);
+    else                        /* R6 -> A6: after R1                       */
+        shmi_store_rel_64(h->intent, 0);
+    if (h->waitable) shmi_bell_ring(&h->shm->readable, h->asymmetric);
+}
+
 /* Send one message of 0..max_bytes bytes, copying it.
  * Safety  this handle's thread; any number of publishers at once.
  * Cost    lossy: wait-free with max_publishers 1, else lock-free with one
@@ -261,19 +280,17 @@ shmi_bcast_fill(shmc_bcast *h, uint64_t position, const void *data,
  *         arena; SHMC_EBUSY there is a loan; SHMC_EINVAL not opened as
  *         producer; SHMC_ECLOSED; SHMC_EFORKED.
  * Source  seqlock per cell, as in Aeron's broadcast buffer and DPDK.      */
-SHMC_INLINE int
+SHMC_HOT int
 shmc_bcast_send(shmc_bcast *h, const void *data, uint32_t bytes)
 {
-    if (SHMI_UNLIKELY(h->ready != shmi_fork_epoch + 1))
-        return shmi_bcast_refuse(h);
-    if (!h->quick || bytes > SHMC_BCAST_INLINE_BYTES || bytes > h->max_bytes)
-        return shmi_bcast_send_any(h, data, bytes);
-    const uint64_t position = h->next;
-    shmi_bcast_fill(h, position, data, bytes, 0);
-    h->next = position + 1;
-    /* R3 -> A3: the message happens before tail says so.                  */
-    shmi_store_rel_64(&h->shm->tail, position + 1);
-    if (h->waitable) shmi_bell_ring(&h->shm->readable, h->asymmetric);
+    if (SHMI_UNLIKELY(h->ready != shmi_bcast_out())) return shmi_bcast_refuse(h);
+    if (bytes >= h->small) return shmi_bcast_send_any(h, data, bytes);
+    if (!h->quick) {
+        const int r = shmi_bcast_claim(h, NULL);
+        if (SHMI_UNLIKELY(r != SHMC_OK)) return r;
+    }
+    shmi_bcast_fill(h, h->next, data, bytes, 0);
+    shmi_bcast_tell(h);
     return SHMC_OK;
 }
 
@@ -309,33 +326,33 @@ SHMC_API int shmc_bcast_abort(shmc_bcast *h);
  *         this message, the next call goes on behind it; SHMC_EBUSY there is
  *         a borrow; SHMC_EINVAL not opened to read; SHMC_ECLOSED;
  *         SHMC_EFORKED.                                                   */
-SHMC_INLINE int
+SHMC_HOT int
 shmc_bcast_recv(shmc_bcast *h, void *buf, uint32_t cap)
 {
-    if (SHMI_UNLIKELY(h->ready != shmi_fork_epoch + 1))
-        return shmi_bcast_refuse(h);
-    for (uint32_t round = 0; round < SHMI_BCAST_ROUNDS; round++) {
-        const shmi_bcast_cell_shm *cell = &h->cells[h->next & h->mask];
-        const uint64_t done = shmi_stamp(h->next, SHMI_DONE);
-        /* A1 <- R1: the cell is whole, if it still is below.              */
-        if (SHMI_LIKELY(shmi_load_acq_64(&cell->stamp) == done)) {
-            const uint32_t bytes = shmi_load_rlx_32(&cell->bytes);
-            if (bytes > SHMC_BCAST_INLINE_BYTES || bytes > cap)
-                return shmi_bcast_recv_arena(h, buf, cap);
-            if (buf != NULL) shmi_copy_out(buf, cell->data, bytes);
-            /* A0 <- R0: if a byte was a later message's, so is the stamp. */
-            shmi_fence_acq();
-            if (SHMI_LIKELY(shmi_load_rlx_64(&cell->stamp) == done)) {
-                h->next++;
-                h->idle = 0;
-                if (h->seated) shmi_bcast_room(h);
-                return (int)bytes;
-            }
-        }
+    if (SHMI_UNLIKELY(h->ready != shmi_bcast_in())) return shmi_bcast_refuse(h);
+    const shmi_bcast_cell_shm *cell = &h->cells[h->next & h->mask];
+    const uint64_t done = shmi_stamp(h->next, SHMI_DONE);
+    /* A1 <- R1: the cell is whole, if it still is below.                  */
+    if (shmi_load_acq_64(&cell->stamp) != done) {
         const int r = shmi_bcast_next(h);
-        if (r != SHMC_OK) return r;
+        return r != SHMC_OK ? r : shmi_bcast_recv_any(h, buf, cap);
     }
-    return SHMC_EAGAIN;
+    const uint32_t bytes = shmi_load_rlx_32(&cell->bytes);
+    if (bytes > SHMC_BCAST_INLINE_BYTES || bytes > cap || buf == NULL)
+        return shmi_bcast_recv_any(h, buf, cap);
+    /* In one piece, where the compiler knows the usual size.              */
+    if (SHMI_CONSTANT(cap) && SHMI_LIKELY(bytes == cap))
+        shmi_copy_out(buf, cell->data, cap);
+    else
+        shmi_copy_out(buf, cell->data, bytes);
+    /* A0 <- R0: if a byte was a later message's, so is the stamp.         */
+    shmi_fence_acq();
+    if (SHMI_UNLIKELY(shmi_load_rlx_64(&cell->stamp) != done))
+        return shmi_bcast_recv_any(h, buf, cap);
+    h->next++;
+    h->idle = 0;
+    if (h->seated) shmi_bcast_room(h);
+    return (int)bytes;
 }
 
 /* The same, waiting for a message.  Errors  also SHMC_ETIMEDOUT;
@@ -552,12 +569,16 @@ shmi_bcast_point(shmc_bcast *h, void *mem, uint64_t bytes,
     return SHMC_OK;
 }
 
-/* Say why a call is not let in: h->ready is not the epoch's.              */
+/* Say why a call is not let in: its gate is closed.                       */
 SHMC_API int
 shmi_bcast_refuse(const shmc_bcast *h)
 {
     if (h->shm == NULL) return SHMC_ECLOSED;
-    return h->epoch != shmi_fork_epoch ? SHMC_EFORKED : SHMC_EBUSY;
+    if (h->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    if (h->lent) return SHMC_EBUSY;
+    return shmi_fail(SHMC_EINVAL, "broadcast ring: SHMC_PRODUCER sends, "
+                     "SHMC_CONSUMER and SHMC_WATCHER receive; the handle has "
+                     "role %u", h->role);
 }
 
 static int
@@ -573,7 +594,8 @@ static void
 shmi_bcast_lend(shmc_bcast *h, bool lent)
 {
     h->lent = lent;
-    h->ready = lent ? 0 : shmi_fork_epoch + 1;
+    h->ready = lent || h->role == SHMC_OBSERVER ? 0
+             : h->role == SHMC_PRODUCER ? shmi_bcast_out() : shmi_bcast_in();
 }
 
 /* Sit down as a publisher: go on where the seat's last owner stopped.     */
@@ -602,7 +624,10 @@ shmi_bcast_join_publisher(shmc_bcast *h)
     }
     h->offset = h->arena_bytes != 0 ? h->head % h->arena_bytes : 0;
     h->gate = tail - h->slot_count;                 /* look before trusting */
+    h->intent = &h->pubs[h->seat].intent;
     h->quick = h->alone && !h->reliable;
+    h->small = 1 + (h->max_bytes < SHMC_BCAST_INLINE_BYTES
+                    ? h->max_bytes : SHMC_BCAST_INLINE_BYTES);
     if (!h->alone) return SHMC_OK;
     h->next = tail;
     /* Its last owner may have died between DONE and tail.                 */
@@ -680,9 +705,6 @@ shmi_bcast_join(shmc_bcast *h, uint32_t role, int32_t history)
                          role == SHMC_PRODUCER ? "producer" : "reliable consumer",
                          h->segment->name);
     h->role = role;
-    /* No cell is ever at this position: who was not opened to read is told
-     * so when its receive looks closer.                                   */
-    h->next = shmi_load_acq_64(&h->shm->tail) + (UINT64_C(1) << 60);
     int r = SHMC_OK;
     switch (role) {
     case SHMC_PRODUCER: r = shmi_bcast_join_publisher(h); break;
@@ -931,16 +953,22 @@ shmi_bcast_has_room(shmc_bcast *h, uint64_t position)
                                                          : SHMC_EAGAIN;
 }
 
-/* Claim the next position whose cell we may write.  `record` is the arena
- * record that holds the payload, or NULL.  Each round that fails was won by
- * another publisher, or passes a cell with a stopped one inside.          */
-static int
-shmi_bcast_claim(shmc_bcast *h, shmi_bcast_record_shm *record, uint64_t *out)
+/* Claim the next position whose cell we may write, as h->next.  `record` is
+ * where an arena record notes its position, or NULL.  Each round that fails
+ * was won by another publisher, or passes a cell with a stopped one inside.
+ * Who is alone has no claim to win and no intent to leave.                */
+SHMC_API int
+shmi_bcast_claim(shmc_bcast *h, uint64_t *record)
 {
-    uint64_t *intent = &h->pubs[h->seat].intent;
     uint64_t position = shmi_load_acq_64(&h->shm->tail);    /* A3 <- R3     */
     uint32_t passes = 0;
 
+    if (h->alone) {
+        if (shmi_bcast_has_room(h, h->next) != SHMC_OK) return SHMC_EAGAIN;
+        if (record != NULL) shmi_store_rlx_64(record, h->next);
+        h->idle = 0;
+        return SHMC_OK;
+    }
     for (uint32_t round = 0; round < SHMI_BCAST_ROUNDS; round++) {
         if (shmi_bcast_has_room(h, position) != SHMC_OK) break;
         const int how = shmi_bcast_cell_free(h, position);
@@ -951,67 +979,35 @@ shmi_bcast_claim(shmc_bcast *h, shmi_bcast_record_shm *record, uint64_t *out)
         /* Once round, or as many as can be inside cells: there is none.   */
         if (how == SHMI_PASS && (passes == h->slot_count ||
                                  passes == h->max_publishers)) break;
-        if (record != NULL) shmi_store_rlx_64(&record->position, position);
+        if (record != NULL) shmi_store_rlx_64(record, position);
         /* Before tail moves, so that whoever sees position taken sees by
          * whom; R6 -> A6 for the position before, if we passed it.        */
-        shmi_store_rel_64(intent, position << 1 | 1);
+        shmi_store_rel_64(h->intent, position << 1 | 1);
         if (!shmi_cas_64(&h->shm->tail, &position, position + 1))   /* R3   */
             continue;
         if (how == SHMI_TAKE) {
-            *out = position;
+            h->next = position;
+            h->idle = 0;
             return SHMC_OK;
         }
         shmi_faa_64(&h->shm->voids, 1);
         passes++;
         position++;
     }
-    shmi_store_rel_64(intent, 0);                           /* R6 -> A6     */
+    shmi_store_rel_64(h->intent, 0);                        /* R6 -> A6     */
     return SHMC_EAGAIN;
-}
-
-static int
-shmi_bcast_publish_shared(shmc_bcast *h, const void *data, uint32_t bytes,
-                          shmi_bcast_record_shm *record, uint64_t at)
-{
-    uint64_t position;
-    const int r = shmi_bcast_claim(h, record, &position);
-
-    if (r != SHMC_OK) return r;
-    shmi_bcast_fill(h, position, data, bytes, at);
-    shmi_store_rel_64(&h->pubs[h->seat].intent, 0); /* R6 -> A6: after R1   */
-    h->idle = 0;
-    return SHMC_OK;
-}
-
-/* The only publisher: no claim to win, no intent to leave.                */
-static int
-shmi_bcast_publish_alone(shmc_bcast *h, const void *data, uint32_t bytes,
-                         shmi_bcast_record_shm *record, uint64_t at)
-{
-    const uint64_t position = h->next;
-
-    const int r = shmi_bcast_has_room(h, position);
-
-    if (r != SHMC_OK) return r;
-    if (record != NULL) shmi_store_rlx_64(&record->position, position);
-    shmi_bcast_fill(h, position, data, bytes, at);
-    h->next = position + 1;
-    shmi_store_rel_64(&h->shm->tail, position + 1);     /* R3 -> A3         */
-    h->idle = 0;
-    return SHMC_OK;
 }
 
 static int
 shmi_bcast_publish(shmc_bcast *h, const void *data, uint32_t bytes,
                    shmi_bcast_record_shm *record, uint64_t at)
 {
-    const int r = h->alone
-        ? shmi_bcast_publish_alone(h, data, bytes, record, at)
-        : shmi_bcast_publish_shared(h, data, bytes, record, at);
+    const int r = shmi_bcast_claim(h, record ? &record->position : NULL);
 
-    if (r == SHMC_OK && h->waitable)
-        shmi_bell_ring(&h->shm->readable, h->asymmetric);
-    return r;
+    if (r != SHMC_OK) return r;
+    shmi_bcast_fill(h, h->next, data, bytes, at);
+    shmi_bcast_tell(h);
+    return SHMC_OK;
 }
 
 /* >>arena */
@@ -1262,9 +1258,6 @@ shmi_bcast_next(shmc_bcast *h)
     const int64_t ahead = (int64_t)(shmi_load_acq_64(stamp_at) -
                                     shmi_stamp(h->next, 0));
 
-    if (h->role != SHMC_CONSUMER && h->role != SHMC_WATCHER)
-        return shmi_fail(SHMC_EINVAL, "receive from a broadcast ring: the handle "
-                         "was not opened as SHMC_CONSUMER or SHMC_WATCHER");
     if (ahead == SHMI_DONE) return SHMC_OK;
     if (ahead > SHMI_VOID) return shmi_bcast_lapped(h);
     /* Most of the time nothing is published yet.  Leave the publishers'
@@ -1356,7 +1349,7 @@ shmi_bcast_pass(shmc_bcast *h)
 }
 
 SHMC_API int
-shmi_bcast_recv_arena(shmc_bcast *h, void *buf, uint32_t cap)
+shmi_bcast_recv_any(shmc_bcast *h, void *buf, uint32_t cap)
 {
     for (uint32_t round = 0; round < SHMI_BCAST_ROUNDS; round++) {
         const uint8_t *data;
@@ -1381,7 +1374,7 @@ shmc_bcast_borrow(shmc_bcast *h, const void **data)
 {
     const uint8_t *view = NULL;
 
-    if (h->ready != shmi_fork_epoch + 1) return shmi_bcast_refuse(h);
+    if (h->ready != shmi_bcast_in()) return shmi_bcast_refuse(h);
     const int bytes = shmi_bcast_view(h, &view);
     if (bytes == SHMC_ECORRUPT) (void)shmi_bcast_skip(h, h->next + 1);
     if (bytes < 0) return bytes;
@@ -1413,7 +1406,7 @@ shmc_bcast_next_bytes(shmc_bcast *h)
 {
     const uint8_t *data;
 
-    if (h->ready != shmi_fork_epoch + 1) return shmi_bcast_refuse(h);
+    if (h->ready != shmi_bcast_in()) return shmi_bcast_refuse(h);
     return shmi_bcast_view(h, &data);
 }
 
@@ -1482,7 +1475,8 @@ shmi_bcast_wait_for(shmi_bcast_wait *w, bool to_read, shmi_try_fn fn,
     const shmc_bcast *h = w->h;
     int64_t left = timeout_ns;
 
-    if (h->ready != shmi_fork_epoch + 1) return shmi_bcast_refuse(h);
+    if (h->ready == 0 || h->epoch != shmi_fork_epoch)
+        return shmi_bcast_refuse(h);
     if (timeout_ns == 0) return fn(w);
     if (!h->waitable)
         return shmi_fail(SHMC_ENOTSUP, "wait on a broadcast ring: it was created "
