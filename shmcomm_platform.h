@@ -526,7 +526,17 @@ shmi_copy_out(void *dst, const void *shared_src, size_t bytes)
 
 /* Ask for the line of p early, to read or to write it.  Never faults.     */
 SHMC_INLINE void shmi_prefetch_r(const void *p) { __builtin_prefetch(p, 0, 3); }
-SHMC_INLINE void shmi_prefetch_w(const void *p) { __builtin_prefetch(p, 1, 3); }
+SHMC_INLINE void
+shmi_prefetch_w(const void *p)
+{
+#if defined(__x86_64__)
+    /* Compilers make a prefetch to read of it unless told of the CPU; those
+     * that do not know the instruction take it for none.                  */
+    __asm__ volatile("prefetchw %0" :: "m"(*(const char *)p));
+#else
+    __builtin_prefetch(p, 1, 3);
+#endif
+}
 
 /* Tell the CPU that this thread spins.                                    */
 SHMC_INLINE void

@@ -309,7 +309,7 @@ shmc_recq_loan(shmc_recq *q, uint32_t bytes, void **data)
     if (rc != SHMC_OK) return rc;
     *data = shmi_recq_data(l, at);
     l->hold_at = at;
-    shmi_lane_hold(l, bytes);
+    shmi_lane_hold(l, SHMC_PRODUCER, bytes);
     return SHMC_OK;
 }
 
@@ -321,7 +321,7 @@ shmc_recq_commit(shmc_recq *q, uint32_t bytes)
     shmi_lane *l = &q->lane;
     const int rc = shmi_lane_may_unhold(l, SHMC_PRODUCER);
     if (rc != SHMC_OK) return rc;
-    if (SHMI_UNLIKELY(bytes > l->held)) return SHMC_EINVAL;
+    if (SHMI_UNLIKELY(bytes > (uint32_t)l->hold)) return SHMC_EINVAL;
     shmi_recq_set(l, l->hold_at, SHMI_RECQ_DATA, bytes);
     shmi_lane_unhold(l);
     shmi_lane_publish_tail(l, l->hold_at + shmi_recq_span(bytes));
@@ -353,7 +353,7 @@ shmc_recq_borrow(shmc_recq *q, const void **data)
     if (n < 0) return n;
     *data = shmi_recq_data(l, at);
     l->hold_at = at;
-    shmi_lane_hold(l, (uint32_t)n);
+    shmi_lane_hold(l, SHMC_CONSUMER, (uint32_t)n);
     return n;
 }
 
@@ -364,7 +364,7 @@ shmc_recq_release(shmc_recq *q)
     shmi_lane *l = &q->lane;
     const int rc = shmi_lane_may_unhold(l, SHMC_CONSUMER);
     if (rc != SHMC_OK) return rc;
-    const uint64_t end = l->hold_at + shmi_recq_span(l->held);
+    const uint64_t end = l->hold_at + shmi_recq_span((uint32_t)l->hold);
     shmi_lane_unhold(l);
     shmi_lane_publish_head(l, end);
     return SHMC_OK;

@@ -33,6 +33,13 @@ enum {                              /* flags of a ring, constant            */
 #define SHMI_RING_MAX_BYTES 0x40000000u     /* 2^30 bytes a slot            */
 #define SHMI_RING_MAX_GRANT 0x40000000u     /* 2^30 slots at a time         */
 
+enum {                              /* how far ahead lines are asked for    */
+    SHMI_LANE_AHEAD_BYTES = 1024,   /* slots larger than that: not at all   */
+    SHMI_LANE_FETCH_MAX = 64,       /* slots, in one loan or borrow         */
+    SHMI_LANE_CPU_LINE = 64         /* bytes of a line to the CPU           */
+};
+#define SHMI_LANE_NEVER UINT32_MAX          /* farther than any limit       */
+
 /* First word and layout version of a queue.                               */
 enum { SHMI_SPSC_MAGIC = 0x51505353, SHMI_SPSC_VERSION = 1 };    /* "SSPQ" */
 
@@ -113,8 +120,8 @@ typedef struct shmi_peer_watch {
     uint64_t look_ns;               /* when to look next                    */
 } shmi_peer_watch;
 
-/* One side of a lane.  What a push touches comes first; the size keeps two
- * handles that lie side by side from sharing a line.                      */
+/* One side of a lane.  What a push touches is the first 64 bytes; the size
+ * keeps two handles that lie side by side from sharing a line.            */
 typedef struct shmi_lane {
     uint64_t mine;                  /* this side's index                    */
     uint64_t seen;                  /* the peer's, when last looked; so that
@@ -126,11 +133,12 @@ typedef struct shmi_lane {
     uint32_t stride_bytes;
     uint32_t epoch;
     uint32_t flags;                 /* SHMI_RING_...                        */
-    uint32_t held;                  /* slots or bytes on loan or borrowed   */
-    uint64_t hold_at;               /* recq: where the held record is       */
+    uint32_t ahead;                 /* index steps to fetch ahead; or never */
+    uint64_t hold;                  /* role << 32 | slots or bytes on loan or
+                                       borrowed; 0: nothing is              */
     uint64_t open_gate;             /* what `gate` is when nothing is held  */
+    uint64_t hold_at;               /* recq: where the held record is       */
     uint32_t role, slot_bytes, max_bytes;
-    bool     holding;
     shmc_segment *segment;          /* NULL: memory of the caller's own     */
     shmc_object object;             /* .mem NULL: not from the directory    */
     shmi_peer_watch watch;
@@ -331,6 +339,44 @@ shmi_spsc_slot(const shmi_lane *l, uint64_t index)
     return l->slots + (index & l->mask) * l->stride_bytes;
 }
 
+/* Ask for the lines of the slot `ahead` slots on, so that many are under way
+ * at once: the producer's to write them, the consumer's to read them.  Only
+ * slots that are this side's by I3 are asked for: another would be taken out
+ * of the peer's hands.  A hint; it changes no byte and reads none.        */
+SHMC_INLINE void
+shmi_spsc_fetch_free(const shmi_lane *l, uint64_t index, uint32_t bytes)
+{
+    if (l->limit - (index - l->seen) <= l->ahead) return;
+    const uint8_t *slot = shmi_spsc_slot(l, index + l->ahead);
+    for (uint32_t k = 0; k < bytes; k += SHMI_LANE_CPU_LINE)
+        shmi_prefetch_w(slot + k);
+}
+
+SHMC_INLINE void
+shmi_spsc_fetch_filled(const shmi_lane *l, uint64_t index, uint32_t bytes)
+{
+    if (l->seen - index <= l->ahead) return;
+    const uint8_t *slot = shmi_spsc_slot(l, index + l->ahead);
+    for (uint32_t k = 0; k < bytes; k += SHMI_LANE_CPU_LINE)
+        shmi_prefetch_r(slot + k);
+}
+
+/* Of a loan of n slots so many are fetched, which keeps it O(1); and of small
+ * slots one a line, `ahead` being 16 lines of them.                       */
+SHMC_INLINE uint32_t
+shmi_spsc_fetches(int n)
+{
+    return n < SHMI_LANE_FETCH_MAX ? (uint32_t)n : (uint32_t)SHMI_LANE_FETCH_MAX;
+}
+
+SHMC_INLINE uint32_t
+shmi_spsc_step(const shmi_lane *l)
+{
+    const uint32_t in_line = l->ahead / (SHMI_LANE_AHEAD_BYTES /
+                                         SHMI_LANE_CPU_LINE);
+    return in_line != 0 ? in_line : 1;
+}
+
 /* Copy in one message of exactly slot_bytes bytes.
  * Safety  one producer thread, one consumer thread, in any processes.
  * Cost    wait-free, O(bytes); reads the consumer's line only if the queue
@@ -344,14 +390,15 @@ SHMC_INLINE int
 shmc_spsc_push(shmc_spsc *q, const void *msg, uint32_t bytes)
 {
     shmi_lane *l = &q->lane;
+    const uint64_t tail = l->mine;
     if (SHMI_UNLIKELY(l->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
     if (SHMI_UNLIKELY(l->gate != shmi_gate(SHMC_PRODUCER, bytes)))
         return shmi_lane_refuse(l, SHMC_PRODUCER);
-    if (SHMI_UNLIKELY(l->mine - l->seen == l->limit)) {
+    if (SHMI_UNLIKELY(tail - l->seen == l->limit)) {
         if (shmi_lane_see_head(l) != SHMC_OK) return SHMC_ECORRUPT;
-        if (l->mine - l->seen == l->limit) return SHMC_EAGAIN;
+        if (tail - l->seen == l->limit) return SHMC_EAGAIN;
     }
-    const uint64_t tail = l->mine;
+    shmi_spsc_fetch_free(l, tail, bytes);
     /* A plain copy: by I3 and A2 nobody else touches the slot till R1.    */
     memcpy(shmi_spsc_slot(l, tail), msg, bytes);
     shmi_lane_publish_tail(l, tail + 1);
@@ -366,14 +413,15 @@ SHMC_INLINE int
 shmc_spsc_pop(shmc_spsc *q, void *msg, uint32_t bytes)
 {
     shmi_lane *l = &q->lane;
+    const uint64_t head = l->mine;
     if (SHMI_UNLIKELY(l->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
     if (SHMI_UNLIKELY(l->gate != shmi_gate(SHMC_CONSUMER, bytes)))
         return shmi_lane_refuse(l, SHMC_CONSUMER);
-    if (SHMI_UNLIKELY(l->seen == l->mine)) {
+    if (SHMI_UNLIKELY(l->seen == head)) {
         if (shmi_lane_see_tail(l) != SHMC_OK) return SHMC_ECORRUPT;
-        if (l->seen == l->mine) return SHMC_EAGAIN;
+        if (l->seen == head) return SHMC_EAGAIN;
     }
-    const uint64_t head = l->mine;
+    shmi_spsc_fetch_filled(l, head, bytes);
     /* A plain copy: by I3 and A1 nobody else touches the slot till R2.    */
     memcpy(msg, shmi_spsc_slot(l, head), bytes);
     shmi_lane_publish_head(l, head + 1);
@@ -384,10 +432,11 @@ shmc_spsc_pop(shmc_spsc *q, void *msg, uint32_t bytes)
 SHMC_INLINE int
 shmi_spsc_room(shmi_lane *l, uint32_t want)
 {
+    const uint64_t tail = l->mine;
     if (want > SHMI_RING_MAX_GRANT) want = SHMI_RING_MAX_GRANT;
-    if (l->limit - (l->mine - l->seen) < want) {
+    if (SHMI_UNLIKELY(l->limit - (tail - l->seen) < want)) {
         if (shmi_lane_see_head(l) != SHMC_OK) return SHMC_ECORRUPT;
-        const uint64_t room = l->limit - (l->mine - l->seen);
+        const uint64_t room = l->limit - (tail - l->seen);
         if (room == 0) return SHMC_EAGAIN;
         if (room < want) want = (uint32_t)room;
     }
@@ -398,10 +447,11 @@ shmi_spsc_room(shmi_lane *l, uint32_t want)
 SHMC_INLINE int
 shmi_spsc_filled(shmi_lane *l, uint32_t want)
 {
+    const uint64_t head = l->mine;
     if (want > SHMI_RING_MAX_GRANT) want = SHMI_RING_MAX_GRANT;
-    if (l->seen - l->mine < want) {
+    if (SHMI_UNLIKELY(l->seen - head < want)) {
         if (shmi_lane_see_tail(l) != SHMC_OK) return SHMC_ECORRUPT;
-        const uint64_t filled = l->seen - l->mine;
+        const uint64_t filled = l->seen - head;
         if (filled == 0) return SHMC_EAGAIN;
         if (filled < want) want = (uint32_t)filled;
     }
@@ -425,8 +475,10 @@ shmc_spsc_push_n(shmc_spsc *q, const void *msgs, uint32_t bytes,
     if (n < 0) return n;
     const uint8_t *from = (const uint8_t *)msgs;
     const uint64_t end = l->mine + (uint32_t)n;
-    for (uint64_t i = l->mine; i != end; i++, from += bytes)
+    for (uint64_t i = l->mine; i != end; i++, from += bytes) {
+        shmi_spsc_fetch_free(l, i, bytes);
         memcpy(shmi_spsc_slot(l, i), from, bytes);
+    }
     shmi_lane_publish_tail(l, end);
     return n;
 }
@@ -446,27 +498,36 @@ shmc_spsc_pop_n(shmc_spsc *q, void *msgs, uint32_t bytes, uint32_t count)
     if (n < 0) return n;
     uint8_t *to = (uint8_t *)msgs;
     const uint64_t end = l->mine + (uint32_t)n;
-    for (uint64_t i = l->mine; i != end; i++, to += bytes)
+    for (uint64_t i = l->mine; i != end; i++, to += bytes) {
+        shmi_spsc_fetch_filled(l, i, bytes);
         memcpy(to, shmi_spsc_slot(l, i), bytes);
+    }
     shmi_lane_publish_head(l, end);
     return n;
 }
 
 /* Open or close the gate around a loan or a borrow.                       */
 SHMC_INLINE void
-shmi_lane_hold(shmi_lane *l, uint32_t held)
+shmi_lane_hold(shmi_lane *l, uint32_t role, uint32_t held)
 {
-    l->held = held;
-    l->holding = true;
+    l->hold = shmi_gate(role, held);
     l->gate = 0;
 }
 
 SHMC_INLINE void
 shmi_lane_unhold(shmi_lane *l)
 {
-    l->held = 0;
-    l->holding = false;
+    l->hold = 0;
     l->gate = l->open_gate;
+}
+
+/* Whether this side may take a loan or borrow; its gate tells.            */
+SHMC_INLINE int
+shmi_lane_may_hold(const shmi_lane *l, uint32_t role)
+{
+    if (SHMI_UNLIKELY(l->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
+    if (SHMI_UNLIKELY(l->gate >> 32 != role)) return shmi_lane_refuse(l, role);
+    return SHMC_OK;
 }
 
 /* What a commit or a release must be: of this side, after a loan.         */
@@ -474,9 +535,18 @@ SHMC_INLINE int
 shmi_lane_may_unhold(const shmi_lane *l, uint32_t role)
 {
     if (SHMI_UNLIKELY(l->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
-    if (SHMI_UNLIKELY(!l->holding || l->role != role))
+    if (SHMI_UNLIKELY(l->hold >> 32 != role))
         return l->shm ? SHMC_EINVAL : SHMC_ECLOSED;
     return SHMC_OK;
+}
+
+/* Of `want` slots from this side's index on, those that lie in one piece. */
+SHMC_INLINE uint32_t
+shmi_spsc_piece(const shmi_lane *l, uint32_t want)
+{
+    if (want == 1) return want;     /* folds away where `want` is constant  */
+    const uint32_t piece = l->limit - (uint32_t)(l->mine & l->mask);
+    return want < piece ? want : piece;
 }
 
 /* Borrow up to `want` free slots to write in place, slot k at *slots plus
@@ -490,15 +560,16 @@ shmc_spsc_loan(shmc_spsc *q, void **slots, uint32_t want)
 {
     shmi_lane *l = &q->lane;
     *slots = NULL;
-    if (SHMI_UNLIKELY(l->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
-    if (SHMI_UNLIKELY(l->gate != shmi_gate(SHMC_PRODUCER, l->slot_bytes)))
-        return shmi_lane_refuse(l, SHMC_PRODUCER);
+    const int rc = shmi_lane_may_hold(l, SHMC_PRODUCER);
+    if (rc != SHMC_OK) return rc;
     if (SHMI_UNLIKELY(want == 0)) return SHMC_EINVAL;
-    const uint32_t piece = l->limit - (uint32_t)(l->mine & l->mask);
-    const int n = shmi_spsc_room(l, want < piece ? want : piece);
+    const int n = shmi_spsc_room(l, shmi_spsc_piece(l, want));
     if (n < 0) return n;
-    *slots = shmi_spsc_slot(l, l->mine);
-    shmi_lane_hold(l, (uint32_t)n);
+    const uint64_t tail = l->mine;
+    *slots = shmi_spsc_slot(l, tail);
+    shmi_lane_hold(l, SHMC_PRODUCER, (uint32_t)n);
+    for (uint32_t k = 0; k < shmi_spsc_fetches(n); k += shmi_spsc_step(l))
+        shmi_spsc_fetch_free(l, tail + k, l->stride_bytes);
     return n;
 }
 
@@ -511,7 +582,7 @@ shmc_spsc_commit(shmc_spsc *q, uint32_t count)
     shmi_lane *l = &q->lane;
     const int rc = shmi_lane_may_unhold(l, SHMC_PRODUCER);
     if (rc != SHMC_OK) return rc;
-    if (SHMI_UNLIKELY(count > l->held)) return SHMC_EINVAL;
+    if (SHMI_UNLIKELY(count > (uint32_t)l->hold)) return SHMC_EINVAL;
     shmi_lane_unhold(l);
     if (count != 0) shmi_lane_publish_tail(l, l->mine + count);
     return SHMC_OK;
@@ -532,15 +603,16 @@ shmc_spsc_borrow(shmc_spsc *q, const void **slots, uint32_t want)
 {
     shmi_lane *l = &q->lane;
     *slots = NULL;
-    if (SHMI_UNLIKELY(l->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
-    if (SHMI_UNLIKELY(l->gate != shmi_gate(SHMC_CONSUMER, l->slot_bytes)))
-        return shmi_lane_refuse(l, SHMC_CONSUMER);
+    const int rc = shmi_lane_may_hold(l, SHMC_CONSUMER);
+    if (rc != SHMC_OK) return rc;
     if (SHMI_UNLIKELY(want == 0)) return SHMC_EINVAL;
-    const uint32_t piece = l->limit - (uint32_t)(l->mine & l->mask);
-    const int n = shmi_spsc_filled(l, want < piece ? want : piece);
+    const int n = shmi_spsc_filled(l, shmi_spsc_piece(l, want));
     if (n < 0) return n;
-    *slots = shmi_spsc_slot(l, l->mine);
-    shmi_lane_hold(l, (uint32_t)n);
+    const uint64_t head = l->mine;
+    *slots = shmi_spsc_slot(l, head);
+    shmi_lane_hold(l, SHMC_CONSUMER, (uint32_t)n);
+    for (uint32_t k = 0; k < shmi_spsc_fetches(n); k += shmi_spsc_step(l))
+        shmi_spsc_fetch_filled(l, head + k, l->stride_bytes);
     return n;
 }
 
@@ -552,7 +624,7 @@ shmc_spsc_release(shmc_spsc *q, uint32_t count)
     shmi_lane *l = &q->lane;
     const int rc = shmi_lane_may_unhold(l, SHMC_CONSUMER);
     if (rc != SHMC_OK) return rc;
-    if (SHMI_UNLIKELY(count > l->held)) return SHMC_EINVAL;
+    if (SHMI_UNLIKELY(count > (uint32_t)l->hold)) return SHMC_EINVAL;
     shmi_lane_unhold(l);
     if (count != 0) shmi_lane_publish_head(l, l->mine + count);
     return SHMC_OK;
@@ -887,6 +959,9 @@ shmi_lane_bind(shmi_lane *l, shmc_segment *s, void *mem, uint64_t bytes,
     l->max_bytes = p->unit == 1 ? h.slot_bytes
                                 : l->limit / 2 - p->unit;
     l->flags = h.flags;
+    l->ahead = SHMI_LANE_NEVER;
+    if (p->unit == 1 && l->stride_bytes <= SHMI_LANE_AHEAD_BYTES)
+        l->ahead = SHMI_LANE_AHEAD_BYTES / l->stride_bytes;
     l->epoch = shmi_fork_epoch;
     l->role = role;
     l->segment = s;
@@ -948,7 +1023,7 @@ SHMC_API int
 shmi_lane_refuse(const shmi_lane *l, uint32_t role)
 {
     if (!l->shm) return SHMC_ECLOSED;
-    if (l->role != role || l->holding) return SHMC_EINVAL;
+    if (l->role != role || l->hold != 0) return SHMC_EINVAL;
     return SHMC_EMSGSIZE;
 }
 
