@@ -32,9 +32,16 @@
 #define SHMC_API
 #endif
 
-/* 1: the compiler's __atomic in place of ConcurrencyKit's ck_pr.          */
+#if defined(__aarch64__)
+#define SHMI_ARM64 1
+#else
+#define SHMI_ARM64 0
+#endif
+
+/* 1: the compiler's __atomic in place of ConcurrencyKit's ck_pr.  On arm64
+ * that is better code: ldar and stlr where ck_pr has a dmb ish each.      */
 #ifndef SHMC_USE_BUILTIN_ATOMICS
-#define SHMC_USE_BUILTIN_ATOMICS 0
+#define SHMC_USE_BUILTIN_ATOMICS SHMI_ARM64
 #endif
 
 /* How many turns of an empty loop a backoff makes before it yields.       */
@@ -109,9 +116,15 @@ enum {
 
 /* ---- choice of the back end -------------------------------------------- */
 
-#if defined(__has_include)
-#if __has_include(<ck_pr.h>) && __has_include(<ck_backoff.h>)
+/* A ck_md.h of another CPU, as when cross-compiling with the host's headers,
+ * would leave fences or lock prefixes out: it counts as if there was none. */
+#if defined(__has_include) && !SHMC_USE_BUILTIN_ATOMICS && !SHMI_TSAN
+#if __has_include(<ck_pr.h>) && __has_include(<ck_backoff.h>) && \
+    __has_include(<ck_md.h>)
+#include <ck_md.h>
+#if !defined(CK_MD_UMP) && (defined(__x86_64__) || defined(CK_MD_RMO))
 #define SHMI_HAS_CK 1
+#endif
 #endif
 #endif
 
@@ -121,14 +134,11 @@ enum {
 #ifndef SHMI_BACKEND_NAME
 #define SHMI_BACKEND_NAME "custom"
 #endif
-#elif defined(SHMI_HAS_CK) && !SHMC_USE_BUILTIN_ATOMICS && !SHMI_TSAN
+#elif defined(SHMI_HAS_CK)
 #define SHMI_BACKEND_CK 1
 #define SHMI_BACKEND_NAME "ck"
 #include <ck_backoff.h>
 #include <ck_pr.h>
-#if defined(CK_MD_UMP) || (defined(__aarch64__) && !defined(CK_MD_RMO))
-#error "ck_md.h is for other CPUs than these; define SHMC_USE_BUILTIN_ATOMICS=1"
-#endif
 #else
 #define SHMI_BACKEND_NAME "builtin"
 #endif
