@@ -14,6 +14,17 @@
 #include <linux/seccomp.h>
 #include <sys/syscall.h>
 
+/* Tell whether system calls can be filtered: whoever can looks at the address
+ * of the filter first.                                                     */
+static inline bool
+platform_can_filter(void)
+{
+    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL) != 0 && errno == EFAULT;
+}
+
+#define PLATFORM_NEEDS_FILTER()                                               \
+    TEST_EMULATOR_LACKS(platform_can_filter(), "filter of system calls (seccomp)")
+
 static inline void
 platform_filter(struct sock_filter *code, size_t count)
 {

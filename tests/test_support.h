@@ -86,6 +86,19 @@ test_unwatch(void **state)
 /* A row of the test table: the function, under the watchdog.              */
 #define TEST_CASE(f) cmocka_unit_test_setup_teardown(f, test_watch, test_unwatch)
 
+/* ---- emulators --------------------------------------------------------- */
+
+/* Leave the test that says so out, with the reason, where an emulator of
+ * another CPU runs us and lacks `has`.  Whoever starts the emulator sets
+ * SHMC_TEST_EMULATOR; anywhere else what is missing makes the test fail.   */
+#define TEST_EMULATOR_LACKS(has, what)                                        \
+    do {                                                                      \
+        if (getenv("SHMC_TEST_EMULATOR") != NULL && !(has)) {                 \
+            print_message("left out: %s: no %s\n", __func__, what);           \
+            skip();                                                           \
+        }                                                                     \
+    } while (0)
+
 /* ---- names and time ---------------------------------------------------- */
 
 /* Write "t<pid>.<noun>", a name that no other running test has.  A child
