@@ -50,6 +50,7 @@ struct bench_case {
     int producers, consumers;       /* 0: one                               */
     int ours;                       /* compare it with each that is not     */
     unsigned slower;                /* so many times fewer messages [1]     */
+    unsigned pauses;                /* between two tries; see bench_idle [1] */
 };
 
 struct bench_round {
@@ -239,6 +240,7 @@ bench_one_round(const bench_args *a, const bench_case *c, bench_figures *f,
     if (c->slower > 1) r.messages /= c->slower;
     if (r.messages < 16) r.messages = 16;
     bench_case_name(c);
+    bench_pauses = c->pauses > 0 ? c->pauses : 1;
     bench_figures_now = f;
     c->round(&r);
 }

@@ -41,7 +41,7 @@ typedef struct bench_worker {
     uint64_t first, messages;       /* a producer's numbers; how many       */
     uint64_t sum;                   /* out: of all that a consumer took     */
     uint64_t start_ns, stop_ns;     /* by bench_start and bench_stop        */
-    unsigned spins, crowded;        /* of bench_idle                        */
+    unsigned spins, crowded, pauses; /* of bench_idle                       */
 } bench_worker;
 
 typedef struct bench_group {
@@ -62,6 +62,7 @@ typedef struct bench_stage {        /* shared by a program and its groups   */
 static bench_stage *bench_the_stage;
 static const bench_worker *bench_me;    /* in a worker                      */
 static char bench_round_name[160];      /* of what runs, for messages       */
+static unsigned bench_pauses = 1;       /* of bench_idle, in what runs      */
 
 /* End the run, as a failure, from any of its processes.                   */
 static inline void
@@ -158,13 +159,15 @@ bench_expected_sum(size_t bytes, uint64_t n)
 
 /* ---- workers ----------------------------------------------------------- */
 
-/* Between two tries: a pause of the CPU, or, where processes are more than
- * cores, the core for another after a few.  The same for every subject.   */
+/* Between two tries: as many pauses of the CPU as the case says, or, where
+ * processes are more than cores, the core for another after a few.  The same
+ * for every subject of a work: who looks less often finds more at once, which
+ * moves more messages, later.                                             */
 static inline void
 bench_idle(bench_worker *w)
 {
     if (w->crowded && ++w->spins % BENCH_SPINS == 0) shmi_yield();
-    else shmi_relax();
+    else for (unsigned i = 0; i < w->pauses; i++) shmi_relax();
 }
 
 /* Wait until every worker is here, then begin to count the time.          */
@@ -269,6 +272,7 @@ bench_group_run(const bench_group *g)
         w->producers = producers;
         w->consumers = consumers;
         w->crowded = n > bench_cores();
+        w->pauses = bench_pauses;
         const uint64_t at = (uint64_t)w->index;
         w->first = g->messages * at / side;
         w->messages = g->messages * (at + 1) / side - w->first;
