@@ -8,7 +8,7 @@
  *     }
  *     static const bench_case table[] = {
  *         { "throughput", "shmc_spsc", 64, spsc_round, .ours = 1 },
- *         { "throughput", "lamport", 64, lamport_round } };
+ *         { "throughput", "lamport", 64, lamport_round, .ours = 0 } };
  *     int main(int argc, char **argv)
  *     {
  *         bench_args a = { .rounds = 15, .messages = 4000000 };

@@ -28,12 +28,14 @@ typedef struct bench_spread { double low, median, high; } bench_spread;
 
 /* ---- ticks ------------------------------------------------------------- */
 
-/* Read the machine's own counter; bench_tick_ns converts.
- * Cost  about 10 ns; shmi_now_ns takes two to three times as long.        */
+/* Read the machine's own counter; bench_tick_ns converts.  It is read when
+ * all loads before are done: without the fence the CPU, guessing that what a
+ * loop looks for is there now, would read it before it is.                */
 static inline uint64_t
 bench_ticks(void)
 {
 #if defined(__x86_64__)
+    __builtin_ia32_lfence();
     return __builtin_ia32_rdtsc();
 #elif defined(__aarch64__)
     uint64_t t;
