@@ -346,7 +346,8 @@ shmi_fork_parent(void)
 static void
 shmi_fork_child(void)
 {
-    shmi_fork_epoch++;
+    /* Below 2^31 - 1, so that e + 1 and ~e are never 0 and never the same. */
+    shmi_fork_epoch = (shmi_fork_epoch + 1) % INT32_MAX;
     for (shmc_segment *s = shmi_open_list.first; s != NULL; s = s->next) {
         if (s->fd >= 0) shmi_close(s->fd);
         if (s->dirfd >= 0) shmi_close(s->dirfd);
