@@ -5,7 +5,7 @@
  * (SHMC_WAKE_FENCE), one that wakes by membarrier (SHMC_WAKE_ASYMMETRIC), and
  * two processes that do nothing but wake each other by futex.
  *
- * usage: wake_bench [--json] [--rounds N]
+ * usage: wake_bench --help
  * SPDX-License-Identifier: MIT                                            */
 #define SHMC_SPIN_TRIES 0u          /* sleep at once                        */
 #define SHMC_YIELD_TRIES 0u
@@ -13,17 +13,17 @@
 #include "shmcomm_broadcast.h"
 #include "bench.h"
 
-enum { SENDS = 1000000, TRIPS = 4000, WARM = 200, MODES = 3 };
 enum { SILENT = 0, FENCE = 1, ASYMMETRIC = 2 };
 
-typedef struct trips {
+typedef struct trips {              /* shared                               */
     char name[64];
     int mode;
-    double ns;
-    uint32_t word[64], ready;       /* shared; futex words 0 and 32         */
+    uint32_t word[64];              /* futex words 0 and 32                 */
+    bench_samples *samples;         /* of the process that begins           */
 } trips;
 
-static const char *const subject[MODES] = { "no_wake", "fence", "asymmetric" };
+static trips *the;
+static const int modes[] = { SILENT, FENCE, ASYMMETRIC };
 
 static void
 ring_open(shmc_segment *s, shmc_bcast *ring, const char *segment,
@@ -41,8 +41,14 @@ ring_open(shmc_segment *s, shmc_bcast *ring, const char *segment,
         bench_die(shmc_last_error());
 }
 
+static int
+mode_of(const bench_round *r)
+{
+    return *(const int *)r->c->arg;
+}
+
 static void
-send_round(int mode, bench_series *series)
+send_round(bench_round *r)
 {
     shmc_segment s = { 0 };
     shmc_bcast ring;
@@ -51,60 +57,63 @@ send_round(int mode, bench_series *series)
 
     bench_pin(0);
     snprintf(name, sizeof name, "bench/wake.%d", (int)getpid());
-    ring_open(&s, &ring, name, "send", mode, SHMC_PRODUCER);
-    for (int i = 0; i < SENDS / 10; i++) shmc_bcast_send(&ring, m, sizeof m);
+    ring_open(&s, &ring, name, "send", mode_of(r), SHMC_PRODUCER);
+    for (uint64_t i = 0; i < r->messages / 10; i++)
+        shmc_bcast_send(&ring, m, sizeof m);
     const uint64_t start = bench_ticks();
-    for (m[0] = 0; m[0] < SENDS; m[0]++) shmc_bcast_send(&ring, m, sizeof m);
-    bench_add(series, (double)(bench_ticks() - start) * bench_tick_ns() / SENDS);
+    for (m[0] = 0; m[0] < r->messages; m[0]++)
+        shmc_bcast_send(&ring, m, sizeof m);
+    bench_report(r, "ns", (double)(bench_ticks() - start) * bench_tick_ns() /
+                          (double)r->messages);
     shmc_bcast_close(&ring);
     shmc_segment_close(&s);
 }
 
 static void
-meet(trips *t)
+sample(bench_worker *w, uint64_t i, uint64_t start)
 {
-    (void)shmi_faa_32(&t->ready, 1);
-    while (shmi_load_acq_32(&t->ready) < 2) shmi_yield();
+    const uint64_t ticks = bench_ticks() - start;
+
+    if (i >= w->messages / 10) bench_sample(the->samples, ticks);
 }
 
 static void
-trip_side(trips *t, int here)
+trip_side(bench_worker *w, int here)
 {
     shmc_segment s = { 0 };
     shmc_bcast out, in;
     uint64_t m[2] = { 0, 0 };
 
-    ring_open(&s, &out, t->name, here ? "there" : "back", t->mode,
+    ring_open(&s, &out, the->name, here ? "there" : "back", the->mode,
               SHMC_PRODUCER);
-    ring_open(&s, &in, t->name, here ? "back" : "there", t->mode,
+    ring_open(&s, &in, the->name, here ? "back" : "there", the->mode,
               SHMC_CONSUMER);
-    meet(t);
-    uint64_t start = 0;
-    for (int i = 0; i < WARM + TRIPS; i++) {
-        if (i == WARM) start = bench_ticks();
+    bench_start(w);
+    for (uint64_t i = 0; i < w->messages; i++) {
+        const uint64_t start = bench_ticks();
         if (here) shmc_bcast_send(&out, m, sizeof m);
         if (shmc_bcast_recv_wait(&in, m, sizeof m, 5000000000) < 0)
             bench_die("lost a wake-up");
-        if (!here) shmc_bcast_send(&out, m, sizeof m);
+        if (here) sample(w, i, start);
+        else shmc_bcast_send(&out, m, sizeof m);
     }
-    if (here) t->ns = (double)(bench_ticks() - start) * bench_tick_ns() / TRIPS;
     shmc_bcast_close(&in);
     shmc_bcast_close(&out);
     shmc_segment_close(&s);
 }
 
-static void trip_here(void *ctx) { trip_side(ctx, 1); }
-static void trip_there(void *ctx) { trip_side(ctx, 0); }
+static void trip_here(bench_worker *w) { trip_side(w, 1); }
+static void trip_there(bench_worker *w) { trip_side(w, 0); }
 
 static void
-futex_side(trips *t, int here)
+futex_side(bench_worker *w, int here)
 {
-    uint32_t *out = &t->word[here ? 0 : 32], *in = &t->word[here ? 32 : 0];
+    uint32_t *const out = &the->word[here ? 0 : 32];
+    uint32_t *const in = &the->word[here ? 32 : 0];
 
-    meet(t);
-    uint64_t start = 0;
-    for (uint32_t i = 1; i <= WARM + TRIPS; i++) {
-        if (i == WARM) start = bench_ticks();
+    bench_start(w);
+    for (uint32_t i = 1; i <= w->messages; i++) {
+        const uint64_t start = bench_ticks();
         if (here) {
             shmi_store_rel_32(out, i);
             shmi_wake_32(out, 1);
@@ -114,59 +123,46 @@ futex_side(trips *t, int here)
         if (!here) {
             shmi_store_rel_32(out, i);
             shmi_wake_32(out, 1);
-        }
+        } else sample(w, i - 1, start);
     }
-    if (here) t->ns = (double)(bench_ticks() - start) * bench_tick_ns() / TRIPS;
 }
 
-static void futex_here(void *ctx) { futex_side(ctx, 1); }
-static void futex_there(void *ctx) { futex_side(ctx, 0); }
+static void futex_here(bench_worker *w) { futex_side(w, 1); }
+static void futex_there(bench_worker *w) { futex_side(w, 0); }
 
 static void
-trip_round(trips *t, int mode, bench_series *series)
+trip_round(bench_round *r)
 {
-    t->mode = mode;
-    t->ready = 0;
-    memset(t->word, 0, sizeof t->word);
-    snprintf(t->name, sizeof t->name, "bench/trip.%d", (int)getpid());
-    if (mode == SILENT) bench_pair(futex_here, futex_there, t);
-    else bench_pair(trip_here, trip_there, t);
-    bench_add(series, t->ns);
+    bench_group g = { trip_here, trip_there, 1, 1, NULL, 0, r->messages, 0 };
+
+    the->mode = mode_of(r);
+    memset(the->word, 0, sizeof the->word);
+    snprintf(the->name, sizeof the->name, "bench/trip.%d", (int)getpid());
+    if (the->mode == SILENT) g.produce = futex_here, g.consume = futex_there;
+    (void)bench_group_run(&g);
+    bench_latency(r, the->samples, 1);
 }
+
+static const bench_case table[] = {
+    { "send", "no_wake", 16, send_round, &modes[SILENT], .slower = 4 },
+    { "send", "fence", 16, send_round, &modes[FENCE], .ours = 1, .slower = 4 },
+    { "send", "asymmetric", 16, send_round, &modes[ASYMMETRIC], .ours = 1,
+      .slower = 4 },
+    { "round_trip", "bare_futex", 16, trip_round, &modes[SILENT],
+      .slower = 1000 },
+    { "round_trip", "fence", 16, trip_round, &modes[FENCE], .ours = 1,
+      .slower = 1000 },
+    { "round_trip", "asymmetric", 16, trip_round, &modes[ASYMMETRIC],
+      .ours = 1, .slower = 1000 }
+};
 
 int
 main(int argc, char **argv)
 {
-    static bench_series send[MODES], trip[MODES];
-    int json = 0, rounds = 15;
+    bench_args a = { .rounds = 15, .messages = 4000000 };
 
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--json") == 0) json = 1;
-        else if (strcmp(argv[i], "--rounds") == 0 && i + 1 < argc)
-            rounds = atoi(argv[++i]);
-        else rounds = 0;
-    }
-    if (rounds < 1 || rounds > BENCH_MAX_ROUNDS) {
-        fprintf(stderr, "usage: wake_bench [--json] [--rounds 1..%d]\n",
-                BENCH_MAX_ROUNDS);
-        return 2;
-    }
-    trips *t = bench_shared(sizeof *t);
-    bench_tick_ns();
-    for (int k = 0; k < MODES; k++) {
-        send[k] = (bench_series){ .work = "send", .subject = subject[k],
-                                  .metric = "ns", .bytes = 16 };
-        trip[k] = (bench_series){ .work = "round_trip", .metric = "ns",
-            .subject = k == SILENT ? "bare_futex" : subject[k], .bytes = 16 };
-    }
-    for (int i = 0; i < rounds; i++)
-        for (int k = 0; k < MODES; k++) {
-            send_round(k, &send[k]);
-            trip_round(t, k, &trip[k]);
-        }
-    for (int k = 0; k < MODES; k++) bench_print(&send[k], json);
-    for (int k = 0; k < MODES; k++) bench_print(&trip[k], json);
-    for (int k = 1; k < MODES; k++)
-        bench_print_ratio(&trip[k], &trip[SILENT], json);
-    return 0;
+    bench_begin(&a, argc, argv);
+    the = bench_shared(sizeof *the);
+    the->samples = bench_samples_new(1u << 16);
+    return bench_run(&a, table, sizeof table / sizeof table[0]);
 }
