@@ -46,6 +46,7 @@ typedef struct model_case {
     uint64_t executions;            /* then random ones [100000]; for each
                                        step at which the victim stops       */
     bool     timeouts;              /* waits with a deadline may time out   */
+    bool     every_order;           /* without the reduction: much slower   */
     const char *fails_with;         /* a case that must fail: in its text   */
     uint64_t outcomes;              /* exactly these of model_outcome, bits */
 } model_case;
@@ -96,7 +97,7 @@ MODEL_API int model_lock_probe(int fd, uint64_t offset);
 
 #define MODEL_MAIN(argc, argv, cases)                                         \
     model_main(argc, argv, cases, sizeof(cases) / sizeof((cases)[0]))
-static int model_main(int argc, char **argv, const model_case *cases,
+MODEL_API int model_main(int argc, char **argv, const model_case *cases,
                       size_t count);
 
 #include "model_switch.h"

@@ -5,8 +5,8 @@
  * from the start; of those that differ only in the order of steps that do not
  * depend on each other one is run (dynamic partial-order reduction, with
  * sleep sets).
- * Source  Flanagan and Godefroid, POPL 2005; Godefroid's sleep sets; views as
- *         in Kang et al., POPL 2017, without promises.
+ * Source  source sets and sleep sets: Abdulla et al., POPL 2014; views: Kang
+ *         et al., POPL 2017, without promises.
  * SPDX-License-Identifier: MIT                                            */
 #ifndef SHMC_MODEL_ENGINE_H
 #define SHMC_MODEL_ENGINE_H
@@ -304,22 +304,76 @@ model_do_life(model_thread *t, model_op *op)
 
 /* ---- which steps depend on each other ---------------------------------- */
 
+static inline void
+model_clock_join(int32_t *to, int32_t event)
+{
+    if (event >= 0) model_clock_max(to, M.node[event].clock);
+}
+
+/* What comes before a step of thread p, by its clock and what it touches.  */
+static void
+model_clock_before(int32_t *clock, const model_op *op, int p)
+{
+    const model_loc *l = op->loc;
+
+    __builtin_memcpy(clock, M.thread[p].clock, sizeof M.thread[p].clock);
+    model_clock_join(clock, M.last_global);
+    if (op->kind == MODEL_MEMBARRIER)
+        for (int32_t j = 0; j < M.depth; j++) model_clock_join(clock, j);
+    if (l == NULL || op->kind == MODEL_LOAD) return;
+    model_clock_join(clock, l->last_write);
+    /* Who asks if somebody lives gets the answer of the moment.           */
+    if (l->id < MODEL_LOC_FIRST && op->kind == MODEL_DIE)
+        for (int q = 0; q < M.threads; q++)
+            model_clock_join(clock, l->last_load[q]);
+    if (op->kind == MODEL_AWAIT)
+        model_clock_max(clock, M.thread[op->target].clock);
+}
+
+/* Does a step with this clock come after none of these: each thread's steps
+ * from from[] on (-1: none)?                                              */
+static bool
+model_is_initial(const int32_t *clock, const int32_t *from)
+{
+    for (int q = 0; q < M.threads; q++)
+        if (from[q] >= 0 && clock[q] > from[q]) return false;
+    return true;
+}
+
+/* Threads that could begin what came after step j and does not depend on
+ * it, and then this step of p.  Trying one of them in place of j is enough. */
+static unsigned
+model_initials(int32_t j, int p, const int32_t *clock)
+{
+    int32_t from[MODEL_THREADS];    /* first such step of each thread       */
+    const int q = M.node[j].thread;
+    unsigned found = 0;
+
+    for (int i = 0; i < MODEL_THREADS; i++) from[i] = -1;
+    for (int32_t k = j + 1; k < M.depth; k++) {
+        const model_node *n = &M.node[k];
+        if (n->clock[q] > j || from[n->thread] >= 0) continue;
+        if (model_is_initial(n->clock, from)) found |= 1u << n->thread;
+        from[n->thread] = k;
+    }
+    if (from[p] < 0 && model_is_initial(clock, from)) found |= 1u << p;
+    return found;
+}
+
 /* Step j was done before step M.depth, which depends on it: unless it had
  * to be, try the other order.                                             */
 static void
-model_depends(int32_t j, int p)
+model_depends(int32_t j, int p, const int32_t *clock)
 {
     if (j < 0) return;
     model_node *n = &M.node[j];
     const int q = n->thread;
     if (q == p || M.thread[p].clock[q] > j) return;
-    n->backtrack |= (n->enabled & (1u << p)) ? (uint8_t)(1u << p) : n->enabled;
-}
-
-static inline void
-model_clock_join(int32_t *to, int32_t event)
-{
-    if (event >= 0) model_clock_max(to, M.node[event].clock);
+    const unsigned first = model_initials(j, p, clock) & n->enabled;
+    if (first == 0) n->backtrack = n->enabled;
+    else if ((first & n->backtrack) == 0)
+        n->backtrack |= (uint8_t)(first & (1u << p) ? 1u << p
+                                                    : first & (~first + 1));
 }
 
 /* Find earlier steps that this one could come before.  A load needs none:
@@ -328,15 +382,18 @@ static void
 model_find_races(const model_op *op, int p)
 {
     const model_loc *l = op->loc;
+    int32_t clock[MODEL_THREADS];
 
-    if (M.depth < M.fixed - 1 || M.random) return;
-    model_depends(M.last_global, p);
+    if (M.depth < M.fixed - 1 || M.random || M.c->every_order) return;
+    model_clock_before(clock, op, p);
+    model_depends(M.last_global, p, clock);
     if (op->kind == MODEL_MEMBARRIER)
-        for (int32_t j = M.depth - 1; j >= 0; j--) model_depends(j, p);
+        for (int32_t j = M.depth - 1; j >= 0; j--) model_depends(j, p, clock);
     if (l == NULL || op->kind == MODEL_LOAD) return;
-    model_depends(l->last_write, p);
+    model_depends(l->last_write, p, clock);
     if (!model_kind_writes(op)) return;
-    for (int q = 0; q < M.threads; q++) model_depends(l->last_load[q], p);
+    for (int q = 0; q < M.threads; q++)
+        model_depends(l->last_load[q], p, clock);
 }
 
 /* Bring the clock of thread p up to date with its step M.depth.           */
@@ -345,23 +402,14 @@ model_order_step(const model_op *op, int p, int32_t read_event)
 {
     model_loc *l = op->loc;
     int32_t *clock = M.thread[p].clock;
+    int32_t before[MODEL_THREADS];
 
-    model_clock_join(clock, M.last_global);
-    if (op->kind == MODEL_MEMBARRIER) {
-        for (int32_t j = 0; j < M.depth; j++) model_clock_join(clock, j);
-        M.last_global = M.depth;
-    } else if (op->kind == MODEL_LOAD) {
-        model_clock_join(clock, read_event);
-        l->last_load[p] = M.depth;
-    } else if (op->kind == MODEL_ALIVE) {
-        model_clock_join(clock, l->last_write);
-        l->last_load[p] = M.depth;
-    } else {
-        model_clock_join(clock, l->last_write);
-        l->last_write = M.depth;
-        if (op->kind == MODEL_AWAIT)
-            model_clock_max(clock, M.thread[op->target].clock);
-    }
+    model_clock_before(before, op, p);
+    __builtin_memcpy(clock, before, sizeof before);
+    model_clock_join(clock, read_event);
+    if (op->kind == MODEL_MEMBARRIER) M.last_global = M.depth;
+    else if (!model_kind_writes(op)) l->last_load[p] = M.depth;
+    else l->last_write = M.depth;
     clock[p] = M.depth + 1;
     __builtin_memcpy(M.node[M.depth].clock, clock, sizeof M.node[0].clock);
 }

@@ -90,7 +90,8 @@ model_node_begin(int32_t i, uint8_t enabled, const model_op *done)
     n->choice = 0;
     for (int q = 0; q < M.threads; q++) {
         const model_op *next = &M.thread[q].op;
-        n->sleep[q] = before == NULL || before->thread == q || M.random
+        n->sleep[q] = before == NULL || before->thread == q || M.random ||
+                      M.c->every_order
                     ? 0 : model_still_asleep(before->sleep[q], done, next);
         if (!(enabled & (1u << q))) continue;
         if (n->sleep[q] == 0 ||
@@ -106,7 +107,7 @@ model_node_begin(int32_t i, uint8_t enabled, const model_op *done)
         do n->thread = (int8_t)(model_random() % MODEL_THREADS);
         while (!(mask & (1u << n->thread)));
     }
-    n->backtrack = (uint8_t)(1u << n->thread);
+    n->backtrack = M.c->every_order ? enabled : (uint8_t)(1u << n->thread);
     n->preempted = model_preempted(i, n->thread);
     return true;
 }
@@ -120,7 +121,7 @@ model_advance(void)
         M.fixed = i + 1;
         if (++n->choice < n->choices) return true;
         n->done |= (uint8_t)(1u << n->thread);
-        n->sleep[n->thread] = n->bound;
+        if (!M.c->every_order) n->sleep[n->thread] = n->bound;
         const unsigned left = model_within_bound(
             i, (unsigned)n->backtrack & n->awake & ~(unsigned)n->done);
         if (left == 0) continue;
