@@ -90,6 +90,7 @@ bench_report(bench_round *r, const char *metric, double value)
         s[i]->bytes = r->c->bytes;
         s[i]->producers = r->c->producers;
         s[i]->consumers = r->c->consumers;
+        s[i]->ours = r->c->ours;
         s[i]->metric = metric;
     }
     bench_add(s[i], value);

@@ -20,6 +20,7 @@ typedef struct bench_series {       /* one figure of one subject            */
     const char *work, *subject, *metric;
     unsigned bytes;
     int producers, consumers;       /* 0: one of each                       */
+    int ours;                       /* not somebody else's, nor a reference */
     int rounds;
     double value[BENCH_MAX_ROUNDS];
 } bench_series;
@@ -116,8 +117,9 @@ static inline void
 bench_json_line(const bench_series *s, const char *to, bench_spread v)
 {
     printf("{\"work\":\"%s\",\"subject\":\"%s\",\"bytes\":%u,\"producers\":%d,"
-           "\"consumers\":%d,\"metric\":\"%s\"", s->work, s->subject, s->bytes,
-           bench_some(s->producers), bench_some(s->consumers), s->metric);
+           "\"consumers\":%d,\"ours\":%s,\"metric\":\"%s\"", s->work, s->subject,
+           s->bytes, bench_some(s->producers), bench_some(s->consumers),
+           s->ours ? "true" : "false", s->metric);
     if (to != NULL) printf(",\"to\":\"%s\"", to);
     printf(",\"rounds\":%d,\"median\":%.6g,\"low\":%.6g,\"high\":%.6g}\n",
            s->rounds, v.median, v.low, v.high);

@@ -20,7 +20,7 @@ machine='^\{"work":"machine","program":'$text',"cpu":'$text',"cpus":'$count
 machine+=',"kernel":'$text',"compiler":'$text',"backend":'$text
 machine+=',"date":"[0-9]{4}-[0-9]{2}-[0-9]{2}"\}$'
 figure='^\{"work":'$text',"subject":'$text',"bytes":[0-9]+,"producers":'$count
-figure+=',"consumers":'$count',"metric":'$text'(,"to":'$text')?,"rounds":'$count
+figure+=',"consumers":'$count',"ours":(true|false),"metric":'$text'(,"to":'$text')?,"rounds":'$count
 figure+=',"median":'$number',"low":'$number',"high":'$number'\}$'
 
 programs=0
