@@ -1248,7 +1248,8 @@ shmc_segment_format(void *mem, uint64_t bytes, const shmc_segment_desc *desc)
         return shmi_fail(SHMC_ENOSPC, "format a segment: it takes %llu bytes, "
                          "%llu were given", (unsigned long long)g.total_bytes,
                          (unsigned long long)bytes);
-    memset(mem, 0, g.total_bytes);
+    /* The heap may stay garbage: each object is cleared when it is made.   */
+    memset(mem, 0, g.heap_at);
     shmi_segment_init(mem, &g, "(memory)", 0, desc ? desc->wake : 0);
     return SHMC_OK;
 }
