@@ -437,6 +437,31 @@ shmi_bcast_sane(const shmi_bcast_geometry *g)
             g->arena_bytes >= least);
 }
 
+/* Say which field of a desc that is not sane is to blame.                 */
+static int
+shmi_bcast_out_of_range(const shmi_bcast_geometry *g, const shmc_bcast_desc *d)
+{
+    const struct { const char *field, *give; uint64_t is; bool bad; } row[] = {
+        { "slot_count", "a power of two, 2..2^24", g->slot_count,
+          !shmi_is_pow2(g->slot_count) || g->slot_count < 2 ||
+          g->slot_count > 1u << 24 },
+        { "max_bytes", "1..2^30", g->max_bytes, g->max_bytes > 1u << 30 },
+        { "max_publishers", "1..1024", g->publishers, g->publishers > 1024 },
+        { "max_subscribers", "1..4096", d->max_subscribers,
+          d->max_subscribers > 4096 },
+        { "mode", "SHMC_LOSSY (1) or SHMC_RELIABLE (2)", g->mode,
+          g->mode > SHMC_RELIABLE },
+        { "waitable", "0 or 1", g->waitable, g->waitable > 1 },
+        { "arena_bytes", "a multiple of 128, up to 2^40, that holds two longest "
+          "messages and 64 bytes with each", g->arena_bytes, true },
+    };
+    size_t i = 0;
+
+    while (!row[i].bad) i++;
+    return shmi_fail(SHMC_EINVAL, "broadcast ring: %s %llu is out of range: give %s",
+                     row[i].field, (unsigned long long)row[i].is, row[i].give);
+}
+
 static int
 shmi_bcast_geometry_of(const shmc_bcast_desc *desc, shmi_bcast_geometry *g)
 {
@@ -457,15 +482,8 @@ shmi_bcast_geometry_of(const shmc_bcast_desc *desc, shmi_bcast_geometry *g)
         g->arena_bytes = four > SHMI_BCAST_ARENA_BYTES ? four
                                                        : SHMI_BCAST_ARENA_BYTES;
     }
-    if (!shmi_bcast_sane(g))
-        return shmi_fail(SHMC_EINVAL, "broadcast ring: slot_count %u (a power of "
-                         "two, 2..2^24), max_bytes %u (1..2^30), max_publishers "
-                         "%u (1..1024), max_subscribers %u (1..4096), mode %u, "
-                         "waitable %u (0, 1), arena_bytes %llu (a multiple of "
-                         "128, at least 2 longest messages): one is out of "
-                         "range", g->slot_count, g->max_bytes, g->publishers,
-                         g->subscribers, g->mode, g->waitable,
-                         (unsigned long long)g->arena_bytes);
+    if (d->max_subscribers > 4096 || !shmi_bcast_sane(g))
+        return shmi_bcast_out_of_range(g, d);
     shmi_bcast_place(g);
     return SHMC_OK;
 }
