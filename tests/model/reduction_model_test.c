@@ -152,7 +152,7 @@ main(void)
     /* Without and with plain memory, sleep and death.                     */
     static const uint32_t kinds[] = { FENCE_ACQ, BARRIER, KINDS };
     uint64_t seed = 2, ends_seen = 0;
-    const uint64_t rounds = model_setting("SHMC_MODEL_ROUNDS", 150);
+    const uint64_t rounds = model_setting("SHMC_MODEL_ROUNDS", 60);
 
     model_prepare();
     for (uint64_t round = 0; round < rounds; round++)
