@@ -197,7 +197,7 @@ recq_of_the_least_capacity(void **state)
     assert_int_equal(test_join(child), 0);
 }
 
-/* ---- broadcast of two cells, latest of two slots ----------------------------------- */
+/* ---- broadcast of two cells, latest of two slots ------------------------------ */
 
 static int
 bcast_child(void *arg)
