@@ -115,6 +115,8 @@ said 3 "w/3/24/3x2: wrong checksum"
 said 4 "no case matches"
 
 if bench/run --no-such-option 2>/dev/null; then fail "bench/run takes anything"; fi
+if bench/plot --no-such-option 2>/dev/null; then fail "bench/plot takes anything"; fi
+bench/plot --help | grep -q -- --measure || fail "bench/plot --help"
 bench/run --help | grep -q -- --quick || fail "bench/run --help"
 echo "$programs benchmarks"
 exit "$failed"
