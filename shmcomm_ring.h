@@ -36,12 +36,13 @@ enum {                              /* flags of a ring, constant            */
 enum {                              /* how far ahead lines are asked for    */
     SHMI_LANE_AHEAD_BYTES = 1024,   /* slots larger than that: not at all   */
     SHMI_LANE_FETCH_MAX = 64,       /* slots, in one loan or borrow         */
-    SHMI_LANE_CPU_LINE = 64         /* bytes of a line to the CPU           */
+    SHMI_LANE_CPU_LINE = 64,        /* bytes of a line to the CPU           */
+    SHMI_LANE_IDLE = 16             /* fruitless looks till notes are asked */
 };
 #define SHMI_LANE_NEVER UINT32_MAX          /* farther than any limit       */
 
 /* First word and layout version of a queue.                               */
-enum { SHMI_SPSC_MAGIC = 0x51505353, SHMI_SPSC_VERSION = 1 };    /* "SSPQ" */
+enum { SHMI_SPSC_MAGIC = 0x51505353, SHMI_SPSC_VERSION = 2 };    /* "SSPQ" */
 
 /* ---- descs: zero selects the default, or what exists ------------------- */
 
@@ -56,6 +57,7 @@ typedef struct shmc_spsc_desc {
  * G1: after R0 no field of it changes until somebody formats the memory.
  * G2: 128 + stride_bytes * slot_count <= total_bytes <= the object's bytes.
  * G3: slot_count is a power of two.
+ * G4: in a lane stride_bytes is slot_bytes rounded up to 8.
  * W = only writer, R = reader, (..) = ordering edge named in the code.     */
 typedef struct shmi_ring_head_shm {
     uint32_t magic;                 /* W creator (R0)   R attacher (A0)     */
@@ -80,17 +82,30 @@ SHMC_LAYOUT_AT(shmi_ring_head_shm, mode, 36);
 SHMC_LAYOUT_AT(shmi_ring_head_shm, aux, 40);
 SHMC_LAYOUT_SIZE(shmi_ring_head_shm, SHMC_LINE);
 
-/* One side's line: how far it has come, and who it is.
- * I1: `index` is written by the holder of `owner` alone.                   */
+/* One side's line: how far it has come, and who it is.  The note is a second
+ * copy of a short message, made while the consumer waits for each, so that it
+ * gets index and message in one line.
+ * I1: all but `owner` is written by the holder of `owner` alone.
+ * I6: while note_of is i, `note` has bytes of message i - 1 or none that
+ *     matter; only a push that wrote it all publishes i after that.        */
+enum { SHMI_NOTE_WORDS = 5 };
 typedef struct shmi_end_shm {
     uint64_t index;                 /* W this side (R1 R2)  R the other   */
     uint64_t owner;                 /* W claimants by CAS; 0 = nobody       */
-    uint8_t  pad[SHMC_LINE - 16];
+    uint64_t note_of;               /* W spsc producer (R3)  R consumer (A3)*/
+    uint64_t note[SHMI_NOTE_WORDS]; /* W spsc producer (R1)  R consumer (A1)*/
+    uint32_t notes;                 /* W spsc consumer: 1 = make notes; a hint
+                                       of its own 64 bytes, as it is read by
+                                       each push and changes seldom         */
+    uint8_t  pad[SHMC_LINE - 68];
 } shmi_end_shm;
 SHMC_LAYOUT_AT(shmi_end_shm, owner, 8);
+SHMC_LAYOUT_AT(shmi_end_shm, note_of, 16);
+SHMC_LAYOUT_AT(shmi_end_shm, note, 24);
+SHMC_LAYOUT_AT(shmi_end_shm, notes, 64);
 SHMC_LAYOUT_SIZE(shmi_end_shm, SHMC_LINE);
 
-/* A lane, layout version 1: shmc_spsc, where indices count slots, and
+/* A lane: shmc_spsc, where indices count slots, and
  * shmc_recq, where they count bytes.  They start at any value and never stop.
  * I2: tail.index - head.index <= limit (mod 2^64); limit divides 2^64.
  * I3: what lies in [head.index, tail.index) is the consumer's, all else the
@@ -138,6 +153,7 @@ typedef struct shmi_lane {
                                        borrowed; 0: nothing is              */
     uint64_t open_gate;             /* what `gate` is when nothing is held  */
     uint64_t hold_at;               /* recq: where the held record is       */
+    uint32_t idle;                  /* fruitless looks, up to SHMI_LANE_IDLE */
     uint32_t role, slot_bytes, max_bytes;
     shmc_segment *segment;          /* NULL: memory of the caller's own     */
     shmc_object object;             /* .mem NULL: not from the directory    */
@@ -222,6 +238,13 @@ SHMC_API int shmi_spsc_bind(shmc_spsc *q, shmc_segment *s, void *mem,
 /* Say why the gate is closed: SHMC_ECLOSED, SHMC_EINVAL or SHMC_EMSGSIZE. */
 SHMC_API int shmi_lane_refuse(const shmi_lane *l, uint32_t role);
 
+/* Look at the other side's line: how many slots are free, or filled?  Out of
+ * line, so that push and pop stay short and are inlined.  A consumer that
+ * finds nothing over and over asks for notes; one that finds several messages
+ * at once does without.  Errors  SHMC_EAGAIN none; SHMC_ECORRUPT I2.      */
+SHMC_API int64_t shmi_spsc_look_room(shmi_lane *l);
+SHMC_API int64_t shmi_spsc_look_filled(shmi_lane *l);
+
 /* ---- private: the shared ground ---------------------------------------- */
 
 SHMC_INLINE bool
@@ -297,7 +320,7 @@ shmi_lane_see_tail(shmi_lane *l)
     return SHMC_OK;
 }
 
-SHMC_INLINE void
+SHMC_HOT void
 shmi_lane_publish_tail(shmi_lane *l, uint64_t tail)
 {
     l->mine = tail;
@@ -308,7 +331,7 @@ shmi_lane_publish_tail(shmi_lane *l, uint64_t tail)
                        (l->flags & SHMI_RING_ASYMMETRIC) != 0);
 }
 
-SHMC_INLINE void
+SHMC_HOT void
 shmi_lane_publish_head(shmi_lane *l, uint64_t head)
 {
     l->mine = head;
@@ -333,32 +356,75 @@ shmi_lane_used(const shmi_lane *l)
 
 /* ---- inline: spsc ------------------------------------------------------- */
 
+/* Where a slot lies; `bytes` is slot_bytes, perhaps a constant (G4).      */
 SHMC_INLINE uint8_t *
-shmi_spsc_slot(const shmi_lane *l, uint64_t index)
+shmi_spsc_slot(const shmi_lane *l, uint64_t index, uint32_t bytes)
 {
-    return l->slots + (index & l->mask) * l->stride_bytes;
+    return l->slots + (index & l->mask) * shmi_round_up(bytes, 8);
 }
 
 /* Ask for the lines of the slot `ahead` slots on, so that many are under way
  * at once: the producer's to write them, the consumer's to read them.  Only
  * slots that are this side's by I3 are asked for: another would be taken out
  * of the peer's hands.  A hint; it changes no byte and reads none.        */
-SHMC_INLINE void
+SHMC_HOT void
 shmi_spsc_fetch_free(const shmi_lane *l, uint64_t index, uint32_t bytes)
 {
     if (l->limit - (index - l->seen) <= l->ahead) return;
-    const uint8_t *slot = shmi_spsc_slot(l, index + l->ahead);
+    const uint8_t *slot = shmi_spsc_slot(l, index + l->ahead, bytes);
     for (uint32_t k = 0; k < bytes; k += SHMI_LANE_CPU_LINE)
         shmi_prefetch_w(slot + k);
 }
 
-SHMC_INLINE void
+SHMC_HOT void
 shmi_spsc_fetch_filled(const shmi_lane *l, uint64_t index, uint32_t bytes)
 {
     if (l->seen - index <= l->ahead) return;
-    const uint8_t *slot = shmi_spsc_slot(l, index + l->ahead);
+    const uint8_t *slot = shmi_spsc_slot(l, index + l->ahead, bytes);
     for (uint32_t k = 0; k < bytes; k += SHMI_LANE_CPU_LINE)
         shmi_prefetch_r(slot + k);
+}
+
+/* Whether a message is short enough for a note: whole words, few of them.  */
+SHMC_INLINE bool
+shmi_spsc_noted(uint32_t bytes)
+{
+    return bytes <= SHMI_NOTE_WORDS * 8 && bytes % 8 == 0;
+}
+
+/* Note down the message that is about to be published as number tail.     */
+SHMC_HOT void
+shmi_spsc_note(shmi_lane *l, uint64_t tail, const void *msg, uint32_t bytes)
+{
+    shmi_end_shm *end = &l->shm->tail;
+    const uint8_t *from = (const uint8_t *)msg;
+    shmi_store_rlx_64(&end->note_of, tail + 1);
+    /* R3 -> A3: the note says of which message it is before it changes.   */
+    shmi_fence_rel();
+    for (uint32_t k = 0; k < bytes / 8; k++) {
+        uint64_t word;
+        memcpy(&word, from + k * 8, sizeof word);
+        /* Relaxed: R1 publishes it, A3 tells whether it was overwritten.  */
+        shmi_store_rlx_64(&end->note[k], word);
+    }
+}
+
+/* Take message number head from the note, after A1 has seen it published.
+ * False: the note is of another message, and *msg is garbage.             */
+SHMC_HOT bool
+shmi_spsc_read_note(const shmi_lane *l, uint64_t head, void *msg,
+                    uint32_t bytes)
+{
+    const shmi_end_shm *end = &l->shm->tail;
+    uint8_t *to = (uint8_t *)msg;
+    for (uint32_t k = 0; k < bytes / 8; k++) {
+        /* Relaxed: by A1 not older than the message; A3 tells if newer.   */
+        const uint64_t word = shmi_load_rlx_64(&end->note[k]);
+        memcpy(to + k * 8, &word, sizeof word);
+    }
+    /* A3 <- R3: had a word been of a later message, so were note_of.      */
+    shmi_fence_acq();
+    return shmi_load_rlx_64(&end->note_of) == head + 1;
 }
 
 /* Of a loan of n slots so many are fetched, which keeps it O(1); and of small
@@ -386,7 +452,7 @@ shmi_spsc_step(const shmi_lane *l)
  *         SHMC_EINVAL no producer, or a loan is open; SHMC_ECLOSED;
  *         SHMC_EFORKED.
  * Source  Lamport 1983; cached peer index as in rigtorp's SPSCQueue.      */
-SHMC_INLINE int
+SHMC_HOT int
 shmc_spsc_push(shmc_spsc *q, const void *msg, uint32_t bytes)
 {
     shmi_lane *l = &q->lane;
@@ -395,12 +461,15 @@ shmc_spsc_push(shmc_spsc *q, const void *msg, uint32_t bytes)
     if (SHMI_UNLIKELY(l->gate != shmi_gate(SHMC_PRODUCER, bytes)))
         return shmi_lane_refuse(l, SHMC_PRODUCER);
     if (SHMI_UNLIKELY(tail - l->seen == l->limit)) {
-        if (shmi_lane_see_head(l) != SHMC_OK) return SHMC_ECORRUPT;
-        if (tail - l->seen == l->limit) return SHMC_EAGAIN;
+        const int64_t room = shmi_spsc_look_room(l);
+        if (SHMI_UNLIKELY(room < 0)) return (int)room;
     }
     shmi_spsc_fetch_free(l, tail, bytes);
     /* A plain copy: by I3 and A2 nobody else touches the slot till R1.    */
-    memcpy(shmi_spsc_slot(l, tail), msg, bytes);
+    memcpy(shmi_spsc_slot(l, tail, bytes), msg, bytes);
+    /* Relaxed: a hint.                                                    */
+    if (shmi_spsc_noted(bytes) && shmi_load_rlx_32(&l->shm->head.notes))
+        shmi_spsc_note(l, tail, msg, bytes);
     shmi_lane_publish_tail(l, tail + 1);
     return SHMC_OK;
 }
@@ -409,7 +478,7 @@ shmc_spsc_push(shmc_spsc *q, const void *msg, uint32_t bytes)
  * Safety, Cost, Source  as shmc_spsc_push.
  * Crash   dying before R2: the successor sees this message again.
  * Errors  SHMC_EAGAIN empty; the others as shmc_spsc_push.                */
-SHMC_INLINE int
+SHMC_HOT int
 shmc_spsc_pop(shmc_spsc *q, void *msg, uint32_t bytes)
 {
     shmi_lane *l = &q->lane;
@@ -418,42 +487,45 @@ shmc_spsc_pop(shmc_spsc *q, void *msg, uint32_t bytes)
     if (SHMI_UNLIKELY(l->gate != shmi_gate(SHMC_CONSUMER, bytes)))
         return shmi_lane_refuse(l, SHMC_CONSUMER);
     if (SHMI_UNLIKELY(l->seen == head)) {
-        if (shmi_lane_see_tail(l) != SHMC_OK) return SHMC_ECORRUPT;
-        if (l->seen == head) return SHMC_EAGAIN;
+        const int64_t filled = shmi_spsc_look_filled(l);
+        if (SHMI_UNLIKELY(filled < 0)) return (int)filled;
+        if (shmi_spsc_noted(bytes) && filled == 1 && l->idle != 0 &&
+            shmi_spsc_read_note(l, head, msg, bytes)) {
+            shmi_lane_publish_head(l, head + 1);
+            return SHMC_OK;
+        }
     }
     shmi_spsc_fetch_filled(l, head, bytes);
     /* A plain copy: by I3 and A1 nobody else touches the slot till R2.    */
-    memcpy(msg, shmi_spsc_slot(l, head), bytes);
+    memcpy(msg, shmi_spsc_slot(l, head, bytes), bytes);
     shmi_lane_publish_head(l, head + 1);
     return SHMC_OK;
 }
 
 /* Slots that may be written now: up to `want`, and at most 2^30.          */
-SHMC_INLINE int
+SHMC_HOT int
 shmi_spsc_room(shmi_lane *l, uint32_t want)
 {
     const uint64_t tail = l->mine;
     if (want > SHMI_RING_MAX_GRANT) want = SHMI_RING_MAX_GRANT;
     if (SHMI_UNLIKELY(l->limit - (tail - l->seen) < want)) {
-        if (shmi_lane_see_head(l) != SHMC_OK) return SHMC_ECORRUPT;
-        const uint64_t room = l->limit - (tail - l->seen);
-        if (room == 0) return SHMC_EAGAIN;
-        if (room < want) want = (uint32_t)room;
+        const int64_t room = shmi_spsc_look_room(l);
+        if (room < 0) return (int)room;
+        if ((uint64_t)room < want) want = (uint32_t)room;
     }
     return (int)want;
 }
 
 /* Slots that may be read now: up to `want`, and at most 2^30.             */
-SHMC_INLINE int
+SHMC_HOT int
 shmi_spsc_filled(shmi_lane *l, uint32_t want)
 {
     const uint64_t head = l->mine;
     if (want > SHMI_RING_MAX_GRANT) want = SHMI_RING_MAX_GRANT;
     if (SHMI_UNLIKELY(l->seen - head < want)) {
-        if (shmi_lane_see_tail(l) != SHMC_OK) return SHMC_ECORRUPT;
-        const uint64_t filled = l->seen - head;
-        if (filled == 0) return SHMC_EAGAIN;
-        if (filled < want) want = (uint32_t)filled;
+        const int64_t filled = shmi_spsc_look_filled(l);
+        if (filled < 0) return (int)filled;
+        if ((uint64_t)filled < want) want = (uint32_t)filled;
     }
     return (int)want;
 }
@@ -462,7 +534,7 @@ shmi_spsc_filled(shmi_lane *l, uint32_t want)
  * published together.  Returns how many, at least 1.
  * Safety  as shmc_spsc_push.  Cost  wait-free, O(bytes * count).
  * Crash   all of them or none.  Errors  as shmc_spsc_push; count 0.       */
-SHMC_INLINE int
+SHMC_HOT int
 shmc_spsc_push_n(shmc_spsc *q, const void *msgs, uint32_t bytes,
                  uint32_t count)
 {
@@ -477,7 +549,7 @@ shmc_spsc_push_n(shmc_spsc *q, const void *msgs, uint32_t bytes,
     const uint64_t end = l->mine + (uint32_t)n;
     for (uint64_t i = l->mine; i != end; i++, from += bytes) {
         shmi_spsc_fetch_free(l, i, bytes);
-        memcpy(shmi_spsc_slot(l, i), from, bytes);
+        memcpy(shmi_spsc_slot(l, i, bytes), from, bytes);
     }
     shmi_lane_publish_tail(l, end);
     return n;
@@ -486,7 +558,7 @@ shmc_spsc_push_n(shmc_spsc *q, const void *msgs, uint32_t bytes,
 /* Copy out up to `count` messages, one after the other; their slots are
  * given back together.  Returns how many, at least 1.
  * Safety, Cost, Errors  as shmc_spsc_push_n.  Crash  all are seen again.  */
-SHMC_INLINE int
+SHMC_HOT int
 shmc_spsc_pop_n(shmc_spsc *q, void *msgs, uint32_t bytes, uint32_t count)
 {
     shmi_lane *l = &q->lane;
@@ -500,7 +572,7 @@ shmc_spsc_pop_n(shmc_spsc *q, void *msgs, uint32_t bytes, uint32_t count)
     const uint64_t end = l->mine + (uint32_t)n;
     for (uint64_t i = l->mine; i != end; i++, to += bytes) {
         shmi_spsc_fetch_filled(l, i, bytes);
-        memcpy(to, shmi_spsc_slot(l, i), bytes);
+        memcpy(to, shmi_spsc_slot(l, i, bytes), bytes);
     }
     shmi_lane_publish_head(l, end);
     return n;
@@ -555,7 +627,7 @@ shmi_spsc_piece(const shmi_lane *l, uint32_t want)
  * Owner   the slots are the caller's until commit or abort; push refuses.
  * Cost    wait-free, O(1).  Crash  as if the loan had never been.
  * Errors  as shmc_spsc_push; want 0.                                      */
-SHMC_INLINE int
+SHMC_HOT int
 shmc_spsc_loan(shmc_spsc *q, void **slots, uint32_t want)
 {
     shmi_lane *l = &q->lane;
@@ -566,7 +638,7 @@ shmc_spsc_loan(shmc_spsc *q, void **slots, uint32_t want)
     const int n = shmi_spsc_room(l, shmi_spsc_piece(l, want));
     if (n < 0) return n;
     const uint64_t tail = l->mine;
-    *slots = shmi_spsc_slot(l, tail);
+    *slots = shmi_spsc_slot(l, tail, l->stride_bytes);
     shmi_lane_hold(l, SHMC_PRODUCER, (uint32_t)n);
     for (uint32_t k = 0; k < shmi_spsc_fetches(n); k += shmi_spsc_step(l))
         shmi_spsc_fetch_free(l, tail + k, l->stride_bytes);
@@ -576,7 +648,7 @@ shmc_spsc_loan(shmc_spsc *q, void **slots, uint32_t want)
 /* Publish the first `count` loaned slots; the rest is given back.
  * Cost    wait-free.  Errors  SHMC_EINVAL no loan, or count too large (the
  *         loan stays); SHMC_EFORKED; SHMC_ECLOSED.                        */
-SHMC_INLINE int
+SHMC_HOT int
 shmc_spsc_commit(shmc_spsc *q, uint32_t count)
 {
     shmi_lane *l = &q->lane;
@@ -598,7 +670,7 @@ shmc_spsc_abort(shmc_spsc *q) { return shmc_spsc_commit(q, 0); }
  *         overwrite them, however long it takes.
  * Cost    wait-free, O(1).  Crash  the successor sees them again.
  * Errors  as shmc_spsc_pop; want 0.                                       */
-SHMC_INLINE int
+SHMC_HOT int
 shmc_spsc_borrow(shmc_spsc *q, const void **slots, uint32_t want)
 {
     shmi_lane *l = &q->lane;
@@ -609,7 +681,7 @@ shmc_spsc_borrow(shmc_spsc *q, const void **slots, uint32_t want)
     const int n = shmi_spsc_filled(l, shmi_spsc_piece(l, want));
     if (n < 0) return n;
     const uint64_t head = l->mine;
-    *slots = shmi_spsc_slot(l, head);
+    *slots = shmi_spsc_slot(l, head, l->stride_bytes);
     shmi_lane_hold(l, SHMC_CONSUMER, (uint32_t)n);
     for (uint32_t k = 0; k < shmi_spsc_fetches(n); k += shmi_spsc_step(l))
         shmi_spsc_fetch_filled(l, head + k, l->stride_bytes);
@@ -618,7 +690,7 @@ shmc_spsc_borrow(shmc_spsc *q, const void **slots, uint32_t want)
 
 /* Give the first `count` borrowed slots back to the producer; the rest is
  * seen again by the next borrow or pop.  Errors  as shmc_spsc_commit.     */
-SHMC_INLINE int
+SHMC_HOT int
 shmc_spsc_release(shmc_spsc *q, uint32_t count)
 {
     shmi_lane *l = &q->lane;
@@ -891,9 +963,10 @@ shmi_lane_check(const void *mem, uint64_t bytes, const shmi_lane_plan *p,
     const uint64_t slots = (uint64_t)h->stride_bytes * h->slot_count;
     const bool records = p->unit != 1;
     if (h->total_bytes < sizeof(shmi_lane_shm) + slots ||
-        h->slot_bytes > h->stride_bytes || h->slot_count < p->min_count ||
+        h->slot_count < p->min_count ||
         (uint64_t)h->slot_count * p->unit > SHMI_RING_MAX_COUNT ||
-        (records && (h->slot_bytes != p->unit || h->stride_bytes != p->unit)))
+        h->stride_bytes != shmi_round_up(h->slot_bytes, 8) ||       /* G4 */
+        (records && h->slot_bytes != p->unit))
         return shmi_fail(SHMC_ECORRUPT, "map a %s: %u slots of %u bytes every"
                          " %u cannot be", p->what, (unsigned)h->slot_count,
                          (unsigned)h->slot_bytes, (unsigned)h->stride_bytes);
@@ -932,6 +1005,12 @@ shmi_lane_claim(shmi_lane *l, const shmi_lane_plan *p)
                          (unsigned long long)l->mine,
                          (unsigned long long)l->seen, (unsigned)l->limit);
     }
+    /* I6: what a forerunner left in the note is of no message of this queue;
+     * what it asked for is asked anew.                                    */
+    if (p->unit == 1 && producer)
+        shmi_store_rlx_64(&own->note_of, l->mine + (UINT64_MAX >> 1));
+    else if (p->unit == 1)
+        shmi_store_rlx_32(&own->notes, 0);
     l->watch.segment = l->segment;
     l->watch.word = &peer->owner;
     l->open_gate = shmi_gate(l->role, p->unit == 1 ? l->slot_bytes : 0);
@@ -1081,6 +1160,32 @@ shmi_lane_wait_for(uint32_t role, shmi_lane_wait *w, int64_t timeout_ns)
 }
 
 /* >>spsc ------------------------------------------------------------------ */
+
+SHMC_API int64_t
+shmi_spsc_look_room(shmi_lane *l)
+{
+    if (shmi_lane_see_head(l) != SHMC_OK) return SHMC_ECORRUPT;
+    const uint64_t room = l->limit - (l->mine - l->seen);
+    return room != 0 ? (int64_t)room : SHMC_EAGAIN;
+}
+
+SHMC_API int64_t
+shmi_spsc_look_filled(shmi_lane *l)
+{
+    if (shmi_lane_see_tail(l) != SHMC_OK) return SHMC_ECORRUPT;
+    const uint64_t filled = l->seen - l->mine;
+    /* Relaxed: a hint; without a note the message is in its slot.         */
+    if (filled == 0) {
+        if (l->idle < SHMI_LANE_IDLE && ++l->idle == SHMI_LANE_IDLE)
+            shmi_store_rlx_32(&l->shm->head.notes, 1);
+        return SHMC_EAGAIN;
+    }
+    if (filled > 1) {
+        if (l->idle == SHMI_LANE_IDLE) shmi_store_rlx_32(&l->shm->head.notes, 0);
+        l->idle = 0;
+    }
+    return (int64_t)filled;
+}
 
 SHMC_API int64_t
 shmc_spsc_size_for(const shmc_spsc_desc *desc)

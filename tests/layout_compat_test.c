@@ -51,7 +51,8 @@ enum { SHMI_LOCK_PARTICIPANTS = 0 };    /* what the docs call byte i        */
     X(shmi_ring_head_shm, slot_count) X(shmi_ring_head_shm, stride_bytes)     \
     X(shmi_ring_head_shm, flags) X(shmi_ring_head_shm, seats)                 \
     X(shmi_ring_head_shm, mode) X(shmi_ring_head_shm, aux)                    \
-    X(shmi_end_shm, index) X(shmi_end_shm, owner) X(shmi_end_shm, pad)        \
+    X(shmi_end_shm, index) X(shmi_end_shm, owner) X(shmi_end_shm, note_of)    \
+    X(shmi_end_shm, note) X(shmi_end_shm, notes) X(shmi_end_shm, pad)         \
     X(shmi_lane_shm, ring) X(shmi_lane_shm, tail) X(shmi_lane_shm, head)      \
     X(shmi_lane_shm, readable) X(shmi_lane_shm, writable)                     \
     X(shmc_latest_shm, ring) X(shmc_latest_shm, writer)                       \
@@ -313,9 +314,10 @@ static void
 a_spsc_queue_has_the_frozen_bytes(void **state)
 {
     static const char frozen[] =
-        "00000 5353505101000000 0003000000000000\n"
+        "00000 5353505102000000 0003000000000000\n"
         "00016 0c00000004000000 1000000001000000\n"
         "00128 0400000000000000 ffffffffffffffff\n"
+        "00144 ffffffffffffff7f 0000000000000000\n"
         "00256 0100000000000000 0000000000000000\n"
         "00640 6d65737361676520 6f6e652e00000000\n"
         "00656 6d65737361676520 74776f2e00000000\n"

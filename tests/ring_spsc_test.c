@@ -122,6 +122,90 @@ format_rejects_unsuited_memory(void **state)
     pair_close(&t);
 }
 
+/* Look in vain until the consumer asks for notes.                         */
+static void
+ask_for_notes(pair *t)
+{
+    uint64_t v;
+    assert_int_equal(t->shm->head.notes, 0);
+    for (int i = 0; i < SHMI_LANE_IDLE; i++)
+        assert_int_equal(shmc_spsc_pop(&t->c, &v, sizeof v), SHMC_EAGAIN);
+    assert_int_equal(t->shm->head.notes, 1);
+}
+
+static void
+push_value(pair *t, uint64_t v)
+{
+    assert_int_equal(shmc_spsc_push(&t->p, &v, sizeof v), SHMC_OK);
+}
+
+static void
+pop_is(pair *t, uint64_t want)
+{
+    uint64_t v = ~want;
+    assert_int_equal(shmc_spsc_pop(&t->c, &v, sizeof v), SHMC_OK);
+    assert_int_equal(v, want);
+}
+
+static void
+waiting_consumer_takes_a_short_message_from_its_note(void **state)
+{
+    static const uint64_t starts[] = { 0, 7, UINT64_MAX - 2, UINT64_MAX };
+    (void)state;
+    for (size_t k = 0; k < sizeof starts / sizeof starts[0]; k++) {
+        pair t;
+        pair_open(&t, 8, 8, starts[k]);
+        push_value(&t, 1);                      /* nobody has asked: no note */
+        assert_int_not_equal(t.shm->tail.note_of, t.shm->tail.index);
+        pop_is(&t, 1);
+        ask_for_notes(&t);
+        for (uint64_t i = 2; i < 20; i++) {
+            push_value(&t, i);
+            assert_int_equal(t.shm->tail.note_of, t.shm->tail.index);
+            /* What is in the slot tells where the message came from.       */
+            memset((uint8_t *)t.mem + sizeof(shmi_lane_shm), 0xee, 64);
+            pop_is(&t, i);
+        }
+        pair_close(&t);
+    }
+}
+
+static void
+note_of_another_message_is_left_alone(void **state)
+{
+    pair t;
+    void *slot;
+    (void)state;
+    pair_open(&t, 8, 8, UINT64_MAX - 3);
+    ask_for_notes(&t);
+    for (uint64_t i = 0; i < 40; i += 4) {
+        push_value(&t, i);
+        pop_is(&t, i);
+        /* A loan leaves no note; that of the message before stays.        */
+        assert_int_equal(shmc_spsc_loan(&t.p, &slot, 1), 1);
+        memcpy(slot, &(uint64_t){ i + 1 }, 8);
+        assert_int_equal(shmc_spsc_commit(&t.p, 1), SHMC_OK);
+        pop_is(&t, i + 1);
+        /* A successor finds the note of a push that was never published.  */
+        t.shm->tail.note_of = t.shm->tail.index + 1;
+        t.shm->tail.note[0] = 0xdead;
+        assert_int_equal(shmc_spsc_map(&t.p, t.mem, t.bytes, SHMC_PRODUCER),
+                         SHMC_OK);
+        assert_int_equal(shmc_spsc_loan(&t.p, &slot, 1), 1);
+        memcpy(slot, &(uint64_t){ i + 2 }, 8);
+        assert_int_equal(shmc_spsc_commit(&t.p, 1), SHMC_OK);
+        pop_is(&t, i + 2);
+        /* Two at once: the note is of the second.                         */
+        push_value(&t, i + 3);
+        push_value(&t, i + 4);
+        pop_is(&t, i + 3);
+        pop_is(&t, i + 4);
+        assert_int_equal(t.shm->head.notes, 0);
+        ask_for_notes(&t);
+    }
+    pair_close(&t);
+}
+
 static void
 first_line_that_lies_is_not_mapped(void **state)
 {
@@ -129,7 +213,7 @@ first_line_that_lies_is_not_mapped(void **state)
     const shmc_spsc_desc d = { 8, 4, 0, NULL };
     const struct { size_t at; uint32_t value; int code; } lies[] = {
         { 0, 0, SHMC_ETYPE }, { 0, 0x53535051, SHMC_EBYTEORDER },
-        { 4, 2, SHMC_EVERSION }, { 8, 127, SHMC_ECORRUPT },
+        { 4, SHMI_SPSC_VERSION + 1, SHMC_EVERSION }, { 8, 127, SHMC_ECORRUPT },
         { 8, 129, SHMC_ECORRUPT }, { 8, 648, SHMC_ECORRUPT },
         { 12, 1, SHMC_ECORRUPT },
         { 16, 0, SHMC_ECORRUPT }, { 16, UINT32_MAX, SHMC_ECORRUPT },
@@ -860,6 +944,8 @@ main(void)
         TEST_CASE(what_a_dead_consumer_borrowed_is_seen_again),
         TEST_CASE(waiting_side_learns_of_its_peers_death_once),
         TEST_CASE(last_message_of_the_dead_is_told_before_the_death),
+        TEST_CASE(waiting_consumer_takes_a_short_message_from_its_note),
+        TEST_CASE(note_of_another_message_is_left_alone),
         TEST_CASE(waits_need_a_waitable_queue),
         TEST_CASE(timeouts_are_kept),
         TEST_CASE(sleepers_are_woken_on_both_sides),
