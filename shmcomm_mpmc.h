@@ -530,10 +530,12 @@ shmc_mpmc_release(shmc_mpmc *q)
 }
 
 /* Count the messages pushed and not popped, about: others go on meanwhile.
+ * 0 where the handle is closed.
  * Safety  any role.  Cost  wait-free.                                     */
 SHMC_INLINE uint32_t
 shmc_mpmc_used(const shmc_mpmc *q)
 {
+    if (SHMI_UNLIKELY(!q->shm)) return 0;
     /* A2 <- R2 first: whoever moved head that far had seen tail beyond it,
      * so that tail, loaded after it, is not behind.                       */
     const uint64_t head = shmi_load_acq_64(&q->shm->head);
