@@ -1,5 +1,5 @@
 /* Fuzzes the broadcast ring: several publishers and subscribers, lossy and
- * reliable, some of whom die.  What a subscriber receives, misses and counts
+ * reliable, some of whom die, publishers also inside a send.  What a subscriber receives, misses and counts
  * as lost must be what the ring could still give it; a publisher of a
  * reliable ring overwrites nothing that a seated subscriber waits for, and
  * is refused only while one does.
@@ -15,6 +15,7 @@ enum { PUBS = 2, SUBS = 3, MESSAGES = 4096, MAX_BYTES = 400, PATIENCE = 40 };
 typedef struct message {
     uint64_t id, at;                /* at: where in its publisher's arena   */
     uint32_t bytes, seat;
+    bool     empty;                 /* its publisher died there             */
 } message;
 
 typedef struct pub {
@@ -43,6 +44,7 @@ typedef struct world {
     bool     mortal, deaths;
     pub      p[PUBS];
     sub      s[SUBS];
+    shmc_bcast o;                   /* an observer, of no segment's         */
     message  m[MESSAGES];           /* by position                          */
 } world;
 
@@ -72,11 +74,15 @@ is_kept(const world *w, uint64_t position)
     return arena_low(w, m->seat) <= m->at;
 }
 
+/* Is it where it was put?  Who died in its cell later wrote nothing there.  */
 static bool
 is_there(const world *w, uint64_t position)
 {
-    return position < w->tail && w->tail - position <= w->d.slot_count &&
-           (!is_large(w, position) || is_kept(w, position));
+    if (position >= w->tail || w->m[position].empty) return false;
+    for (uint64_t p = position + w->d.slot_count; p < w->tail;
+         p += w->d.slot_count)
+        if (!w->m[p].empty) return false;
+    return !is_large(w, position) || is_kept(w, position);
 }
 
 static bool
@@ -113,7 +119,7 @@ check_kept(const world *w)
 
     FUZZ_REQUIRE(w->shm->tail == w->start + w->tail);
     for (uint64_t p = from; p < w->tail; p++)
-        FUZZ_REQUIRE(is_there(w, p) || !is_awaited(w, p));
+        FUZZ_REQUIRE(w->m[p].empty || is_there(w, p) || !is_awaited(w, p));
 }
 
 /* ---- publishing -------------------------------------------------------- */
@@ -137,21 +143,30 @@ published(world *w, pub *p, uint32_t bytes, uint64_t id)
     m->id = id;
     m->bytes = bytes;
     m->seat = p->q.seat;
+    m->empty = false;
     m->at = w->shm != NULL ? p->q.cells[(w->start + w->tail - 1) & p->q.mask].at
                            : 0;
     p->refused = 0;
+    FUZZ_REQUIRE(!w->d.waitable || w->shm->readable.asleep == 0);
     check_kept(w);
 }
 
+/* timeout_ns: below 0 do not wait                                         */
 static void
-send_one(world *w, pub *p, uint32_t bytes, bool waiting)
+send_one(world *w, pub *p, uint32_t bytes, int64_t timeout_ns)
 {
     const uint64_t id = w->next_id++;
 
     fuzz_write(w->buffer, bytes, id);
     const void *from = bytes != 0 ? w->buffer : NULL;
-    const int r = waiting ? shmc_bcast_send_wait(&p->q, from, bytes, 0)
-                          : shmc_bcast_send(&p->q, from, bytes);
+    int r = timeout_ns >= 0
+          ? shmc_bcast_send_wait(&p->q, from, bytes, timeout_ns)
+          : shmc_bcast_send(&p->q, from, bytes);
+    if (timeout_ns > 0 && !p->loaned && !w->d.waitable) {
+        FUZZ_EQUAL(r, SHMC_ENOTSUP);
+        return;
+    }
+    if (timeout_ns > 0 && r == SHMC_ETIMEDOUT) r = SHMC_EAGAIN;
     if (p->loaned) FUZZ_EQUAL(r, SHMC_EBUSY);
     else if (bytes > w->d.max_bytes) FUZZ_EQUAL(r, SHMC_EMSGSIZE);
     else if (r == SHMC_EAGAIN) refused(w, p, bytes);
@@ -215,13 +230,26 @@ is_gone(const world *w, uint64_t from, uint64_t to)
     return from < to;
 }
 
-/* Follow the handle to where it is now: what lies between was there before
- * it came, and is gone (or too close to what is, for it to be tried).      */
+/* Does nothing lie from `from` to `to` but what dead publishers left?      */
+static bool
+is_empty(const world *w, uint64_t from, uint64_t to)
+{
+    while (from < to && w->m[from].empty) from++;
+    return from >= to;
+}
+
+static uint64_t
+later(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+/* Follow the handle to where it is now: what lies between is empty, or was
+ * there before it came, and is gone (or too close to what is, for it to be
+ * tried).                                                                 */
 static void
 follow(const world *w, sub *s, uint64_t now)
 {
     if (now == s->next) return;
-    FUZZ_REQUIRE(now > s->next && now <= joined(w, s));
+    FUZZ_REQUIRE(now > s->next && now <= w->tail);
+    FUZZ_REQUIRE(is_empty(w, later(s->next, joined(w, s)), now));
     FUZZ_REQUIRE(is_gone(w, s->next, now));
     s->next = now;
 }
@@ -233,23 +261,44 @@ static void
 lapped(const world *w, sub *s)
 {
     const uint64_t now = s->q.next - w->start;
-    const uint64_t from = s->next > joined(w, s) ? s->next : joined(w, s);
+    const uint64_t first = later(s->next, joined(w, s));
+    const uint64_t from = now - shmc_bcast_gap(&s->q);
 
+    FUZZ_REQUIRE(from >= first && is_empty(w, first, from));
     FUZZ_REQUIRE(!seated(s) && now > from && now <= w->tail);
     FUZZ_REQUIRE(is_gone(w, s->next, from + 1));
-    FUZZ_EQUAL(shmc_bcast_gap(&s->q), now - from);
     s->lost += now - from;
     s->next = now;
 }
 
-static void
-receive(world *w, sub *s, uint32_t cap, int how)
-{
-    const int r = how == 0 ? shmc_bcast_recv(&s->q, w->buffer, cap)
-                : how == 1 ? shmc_bcast_next_bytes(&s->q)
-                : how == 2 ? shmc_bcast_recv_wait(&s->q, w->buffer, cap, 0)
-                           : shmc_bcast_borrow(&s->q, &s->view);
+enum { RECV, NEXT_BYTES, RECV_WAIT, BORROW, BORROW_WAIT };
 
+static int
+call(world *w, sub *s, uint32_t cap, int how, int64_t timeout_ns)
+{
+    switch (how) {
+    case RECV:       return shmc_bcast_recv(&s->q, w->buffer, cap);
+    case NEXT_BYTES: return shmc_bcast_next_bytes(&s->q);
+    case RECV_WAIT:
+        return shmc_bcast_recv_wait(&s->q, w->buffer, cap, timeout_ns);
+    case BORROW:     return shmc_bcast_borrow(&s->q, &s->view);
+    default:
+        return shmc_bcast_borrow_wait(&s->q, &s->view, timeout_ns);
+    }
+}
+
+static void
+receive(world *w, sub *s, uint32_t cap, int how, int64_t timeout_ns)
+{
+    const bool takes = how == RECV || how == RECV_WAIT;
+    const bool waits = how == RECV_WAIT || how == BORROW_WAIT;
+    int r = call(w, s, cap, how, timeout_ns);
+
+    if (waits && timeout_ns != 0 && !w->d.waitable && !s->borrowed) {
+        FUZZ_EQUAL(r, SHMC_ENOTSUP);
+        return;
+    }
+    if (waits && timeout_ns != 0 && r == SHMC_ETIMEDOUT) r = SHMC_EAGAIN;
     if (s->borrowed) {
         FUZZ_EQUAL(r, SHMC_EBUSY);
         return;
@@ -258,21 +307,20 @@ receive(world *w, sub *s, uint32_t cap, int how)
         lapped(w, s);
     } else if (r == SHMC_EAGAIN) {
         follow(w, s, s->q.next - w->start);
-        FUZZ_EQUAL(s->next, w->tail);
+        if (s->next != w->tail) FUZZ_REQUIRE(w->m[s->next].empty);
     } else {
-        const bool took = r >= 0 && (how == 0 || how == 2);
+        const bool took = r >= 0 && takes;
         follow(w, s, s->q.next - w->start - took);
         const message *m = &w->m[s->next];
         /* That an arena's bytes are gone is only told to who read them.    */
-        FUZZ_REQUIRE(is_there(w, s->next) || (!took && is_large(w, s->next) &&
-                     w->tail - s->next <= w->d.slot_count));
-        FUZZ_EQUAL(r, took || how == 1 || how == 3 || m->bytes <= cap
-                      ? (int64_t)m->bytes : SHMC_EMSGSIZE);
+        FUZZ_REQUIRE(is_there(w, s->next) || (!took && is_large(w, s->next)));
+        FUZZ_EQUAL(r, took || !takes || m->bytes <= cap ? (int64_t)m->bytes
+                                                        : SHMC_EMSGSIZE);
         if (took) FUZZ_REQUIRE(fuzz_reads(w->buffer, m->bytes, m->id));
         if (took) s->next++;
-        s->borrowed = how == 3;
-        if (how == 3) FUZZ_REQUIRE(fuzz_inside(w->mem, w->bytes, s->view,
-                                               m->bytes));
+        s->borrowed = !takes && how != NEXT_BYTES;
+        if (s->borrowed) FUZZ_REQUIRE(fuzz_inside(w->mem, w->bytes, s->view,
+                                                    m->bytes));
     }
     FUZZ_EQUAL(shmc_bcast_lost(&s->q), s->lost);
 }
@@ -349,6 +397,89 @@ end_ring(world *w, shmc_bcast *q, shmc_segment *s, bool dies)
     else FUZZ_EQUAL(shmc_bcast_close(q), SHMC_OK);
     if (w->mortal) FUZZ_EQUAL(shmc_segment_close(s), SHMC_OK);
     if (!dies) FUZZ_EQUAL(shmc_bcast_recv(q, w->buffer, 1), SHMC_ECLOSED);
+    if (!dies) FUZZ_EQUAL(shmc_bcast_close(q), SHMC_ECLOSED);
+}
+
+/* Die inside a send: when the position is taken, when the message is there,
+ * or (a lone publisher) when the message is there and tail does not say so. */
+static void
+die_sending(world *w, pub *p, uint32_t bytes, bool done)
+{
+    uint64_t position = w->start + w->tail;
+    const uint64_t id = w->next_id++;
+
+    if (!w->mortal || p->loaned) return;
+    if (bytes > SHMC_BCAST_INLINE_BYTES) bytes = SHMC_BCAST_INLINE_BYTES;
+    if (bytes > w->d.max_bytes) bytes = w->d.max_bytes;
+    fuzz_write(w->buffer, bytes, id);
+    if (p->q.alone && shmi_bcast_has_room(&p->q, position) != SHMC_OK) return;
+    if (!p->q.alone) {
+        if (shmi_bcast_claim(&p->q, NULL) != SHMC_OK) return;
+        position = p->q.next;
+        FUZZ_EQUAL(position - w->start, w->tail);
+        FUZZ_EQUAL(w->shm->tail, position + 1);
+        /* Nobody rings: nobody can be asleep for ever, as all look again. */
+        w->shm->readable.asleep = 0;
+    }
+    if (done) shmi_bcast_fill(&p->q, position, w->buffer, bytes, 0);
+    end_ring(w, &p->q, &p->s, true);
+    if (p->q.alone && !done) {
+        open_pub(w, p);
+        return;
+    }
+    message *m = &w->m[w->tail++];
+    m->id = id;
+    m->bytes = bytes;
+    m->seat = p->q.seat;
+    m->empty = !done;
+    open_pub(w, p);
+}
+
+/* ---- misuse ------------------------------------------------------------ */
+
+/* Every call of the wrong kind of handle, with the same answer.           */
+static void
+refused_calls(const world *w, shmc_bcast *q, bool pub_too, bool sub_too,
+              int code)
+{
+    void *data = w->buffer;
+    const void *view = NULL;
+
+    if (pub_too) {
+        FUZZ_EQUAL(shmc_bcast_send(q, w->buffer, 1), code);
+        FUZZ_EQUAL(shmc_bcast_send_wait(q, w->buffer, 1, 0), code);
+        FUZZ_EQUAL(shmc_bcast_loan(q, 1, &data), code);
+        FUZZ_EQUAL(shmc_bcast_commit(q, 1), code);
+        FUZZ_EQUAL(shmc_bcast_abort(q), code);
+    }
+    if (sub_too) {
+        FUZZ_EQUAL(shmc_bcast_recv(q, w->buffer, 1), code);
+        FUZZ_EQUAL(shmc_bcast_recv_wait(q, w->buffer, 1, 0), code);
+        FUZZ_EQUAL(shmc_bcast_borrow(q, &view), code);
+        FUZZ_EQUAL(shmc_bcast_borrow_wait(q, &view, 0), code);
+        FUZZ_EQUAL(shmc_bcast_next_bytes(q), code);
+        FUZZ_EQUAL(shmc_bcast_release(q), code);
+    }
+}
+
+static void
+look(world *w, pub *p, sub *s, bool asleep)
+{
+    shmc_bcast_stats stats;
+
+    refused_calls(w, &w->o, true, true, SHMC_EINVAL);
+    if (!p->loaned) refused_calls(w, &p->q, false, true, SHMC_EINVAL);
+    if (!s->borrowed) refused_calls(w, &s->q, true, false, SHMC_EINVAL);
+    shmi_fork_epoch++;              /* as the handles look to a child       */
+    refused_calls(w, &p->q, true, true, SHMC_EFORKED);
+    refused_calls(w, &s->q, true, true, SHMC_EFORKED);
+    FUZZ_EQUAL(shmc_bcast_stats_get(&w->o, &stats), SHMC_EFORKED);
+    shmi_fork_epoch--;
+    FUZZ_EQUAL(shmc_bcast_stats_get(&w->o, &stats), SHMC_OK);
+    FUZZ_REQUIRE(stats.sent == w->start + w->tail && stats.voids == 0);
+    FUZZ_REQUIRE(stats.publishers >= 1 && stats.lag <= w->d.slot_count);
+    FUZZ_REQUIRE(stats.publishers <= PUBS && stats.subscribers <= SUBS);
+    if (asleep) w->shm->readable.asleep = w->shm->writable.asleep = 1;
 }
 
 static void
@@ -357,13 +488,14 @@ step_pub(world *w, pub *p, uint8_t op, fuzz_input *in)
     const uint32_t bytes = op & 32 ? fuzz_u16(in) % MAX_BYTES : fuzz_u8(in) % 110;
 
     switch (op & 7) {
-    case 0: case 1: case 2: send_one(w, p, bytes, false); break;
+    case 0: case 1: send_one(w, p, bytes, -1); break;
+    case 2: look(w, p, &w->s[bytes % SUBS], bytes & 1); break;
     case 3: loan(w, p, bytes); break;
     case 4: commit(w, p, bytes); break;
     case 5: if (bytes & 1) give_up(p); else commit(w, p, p->loan_bytes); break;
     case 6:
-        if (p->loaned) break;       /* which would be told later            */
-        send_one(w, p, bytes, true);
+        if (op & 64) die_sending(w, p, bytes, op & 128);
+        else send_one(w, p, bytes, op >> 7);
         break;
     default:
         end_ring(w, &p->q, &p->s, w->mortal && (bytes & 1));
@@ -376,15 +508,21 @@ static void
 step_sub(world *w, sub *s, uint8_t op, fuzz_input *in)
 {
     const uint8_t arg = fuzz_u8(in);
-    uint32_t role = arg & 2 ? SHMC_CONSUMER : SHMC_WATCHER;
+    const uint32_t role = arg & 2 ? SHMC_CONSUMER : SHMC_WATCHER;
 
     switch (op & 7) {
-    case 0: case 1: receive(w, s, MAX_BYTES, 0); break;
-    case 2: receive(w, s, arg, 0); break;
-    case 3: receive(w, s, arg, 1); break;
-    case 4: receive(w, s, MAX_BYTES, 3); break;
+    case 0: receive(w, s, MAX_BYTES, RECV, 0); break;
+    case 1:                         /* as after many fruitless looks        */
+        s->q.idle |= SHMI_BCAST_IDLE - 1;
+        if (arg & 1) s->q.trust_ns = 0;
+        receive(w, s, MAX_BYTES, RECV, 0);
+        break;
+    case 2: receive(w, s, arg, RECV, 0); break;
+    case 3: receive(w, s, arg, NEXT_BYTES, 0); break;
+    case 4: receive(w, s, MAX_BYTES, op & 128 ? BORROW : BORROW_WAIT,
+                    arg & 1); break;
     case 5: release(w, s); break;
-    case 6: if (!s->borrowed) receive(w, s, arg, 2); break;
+    case 6: receive(w, s, arg, RECV_WAIT, op >> 7); break;
     default:
         end_ring(w, &s->q, &s->s, w->mortal && (arg & 1));
         open_sub(w, s, role, arg & 4 ? SHMC_BCAST_ALL : arg >> 3);
@@ -437,7 +575,7 @@ create(world *w, fuzz_input *in)
     choose(w, in);
     w->bytes = (uint64_t)(w->mortal ? shmc_segment_size_for(&sd)
                                     : shmc_bcast_size_for(&w->d));
-    w->mem = fuzz_memory(w->bytes);
+    w->mem = fuzz_room(w->bytes, in->size & 1);
     if (w->mortal) FUZZ_EQUAL(shmc_segment_format(w->mem, w->bytes, &sd), SHMC_OK);
     else FUZZ_EQUAL(shmc_bcast_format(w->mem, w->bytes, &w->d), SHMC_OK);
     open_ring(w, &q, &s, SHMC_PRODUCER, 0);
@@ -457,6 +595,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     shmc_log_set(NULL, NULL, 0);
     create(&w, &in);
     w.buffer = fuzz_memory(MAX_BYTES);
+    FUZZ_EQUAL(shmc_bcast_map(&w.o, w.shm, (uint64_t)shmc_bcast_size_for(&w.d),
+                              SHMC_OBSERVER, 0), SHMC_OK);
     const uint32_t pubs = w.d.max_publishers == 1 ? 1 : PUBS;
     for (uint32_t i = 0; i < pubs; i++) open_pub(&w, &w.p[i]);
     for (uint32_t i = 0; i < SUBS; i++)
@@ -468,11 +608,17 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     for (uint32_t i = 0; i < SUBS; i++) {
         if (w.s[i].borrowed) release(&w, &w.s[i]);
-        while (w.s[i].next != w.tail) receive(&w, &w.s[i], MAX_BYTES, 0);
+        for (int n = 0; w.s[i].next != w.tail; n++) {
+            const uint64_t was = w.s[i].next;
+            w.s[i].q.idle |= SHMI_BCAST_IDLE - 1;
+            w.s[i].q.trust_ns = 0;
+            receive(&w, &w.s[i], MAX_BYTES, RECV, 0);
+            if (w.s[i].next != was) n = 0;
+            FUZZ_REQUIRE(n < PATIENCE);
+        }
         end_ring(&w, &w.s[i].q, &w.s[i].s, false);
     }
     for (uint32_t i = 0; i < pubs; i++) end_ring(&w, &w.p[i].q, &w.p[i].s, false);
     free(w.buffer);
-    free(w.mem);
     return 0;
 }

@@ -10,10 +10,26 @@
 #ifndef FUZZ_INPUT_H
 #define FUZZ_INPUT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define FUZZ_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define FUZZ_ASAN 1
+#endif
+#endif
+#ifdef FUZZ_ASAN
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
+#endif
 
 /* End the process, with the place, unless the condition holds.            */
 #define FUZZ_REQUIRE(cond)                                                    \
@@ -106,6 +122,42 @@ fuzz_memory(uint64_t bytes)
     void *p = NULL;
     FUZZ_REQUIRE(posix_memalign(&p, 128, (size_t)bytes) == 0);
     memset(p, 0xa5, (size_t)bytes);
+    return p;
+}
+
+enum { FUZZ_PAGE = 4096, FUZZ_ROOM_BYTES = 64 * FUZZ_PAGE };
+
+/* Room for one thing that processes share, made once: a page that nobody may
+ * touch, the room, and another such page.                                 */
+static inline uint8_t *
+fuzz_room_base(void)
+{
+    static uint8_t *base;
+    const size_t all = FUZZ_ROOM_BYTES + 2 * FUZZ_PAGE;
+
+    if (base != NULL) return base;
+    void *p = mmap(NULL, all, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    FUZZ_REQUIRE(p != MAP_FAILED);
+    base = (uint8_t *)p + FUZZ_PAGE;
+    FUZZ_REQUIRE(mprotect(base, FUZZ_ROOM_BYTES, PROT_READ | PROT_WRITE) == 0);
+    return base;
+}
+
+/* So many bytes of garbage in that room, 128-byte aligned: they end where
+ * the second page begins, or begin where the first one ends.  Under ASan the
+ * bytes on the other side are forbidden, too.  The next call takes them.  */
+static inline uint8_t *
+fuzz_room(uint64_t bytes, bool at_end)
+{
+    uint8_t *base = fuzz_room_base(), *p = base;
+
+    FUZZ_REQUIRE(bytes <= FUZZ_ROOM_BYTES);
+    if (at_end) p += (FUZZ_ROOM_BYTES - bytes) / 128 * 128;
+    ASAN_UNPOISON_MEMORY_REGION(base, FUZZ_ROOM_BYTES);
+    memset(p, 0xa5, (size_t)bytes);
+    ASAN_POISON_MEMORY_REGION(base, (size_t)(p - base));
+    ASAN_POISON_MEMORY_REGION(p + bytes, FUZZ_ROOM_BYTES - (size_t)bytes -
+                                         (size_t)(p - base));
     return p;
 }
 

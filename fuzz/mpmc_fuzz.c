@@ -10,7 +10,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { HANDLES = 5, SLOTS_MAX = 16, MOST = 24, MESSAGES = 8192,
-       PATIENCE = 2200 };           /* calls until a death must be settled  */
+       PATIENCE = 2200,             /* calls until a death must be settled, */
+       PATIENCE_LOOKING = 24 };     /* and of those that look each time     */
 
 enum { CELL_FREE, CELL_LOANED, CELL_FULL, CELL_TOMB, CELL_HELD };
 enum { MSG_NONE, MSG_QUEUED, MSG_HELD, MSG_MAYBE, MSG_DONE };
@@ -29,6 +30,7 @@ typedef struct world {
     uint64_t bytes;
     shmc_mpmc_desc d;
     bool     mortal, dead;          /* in a segment; somebody has died      */
+    bool     slow;                  /* let deaths be noticed by themselves  */
     handle   h[HANDLES];
     uint64_t tail, head, tombs, skipped;        /* the model, while !dead   */
     struct { int kind; uint64_t id; } cell[SLOTS_MAX];
@@ -115,19 +117,28 @@ answered(const world *w, bool may, uint32_t want, uint32_t can, int is,
     FUZZ_EQUAL(is, should);
 }
 
+/* how: 0 one, 1 `want` of them, 2 one, waiting for `want` ns (0 or 1)      */
 static void
 push(world *w, handle *h, uint32_t want, int how)
 {
     const bool may = (h->role & SHMC_PRODUCER) && !h->loaned;
-    const uint32_t can = room(w, how == 0 ? 1 : want);
+    const uint32_t can = room(w, how == 1 ? want : 1);
     int r;
 
     if (w->next_id + want >= MESSAGES) return;
-    for (uint32_t i = 0; i < want; i++)
+    for (uint32_t i = 0; i == 0 || i < want; i++)
         put_message(w, w->batch + i * w->d.slot_bytes, w->next_id + i);
-    if (how == 0 && w->d.waitable && (w->next_id & 1))
-        r = shmc_mpmc_push_wait(&h->q, w->batch, w->d.slot_bytes, 0);
-    else if (how == 0) r = shmc_mpmc_push(&h->q, w->batch, w->d.slot_bytes);
+    if (how == 2 && !w->d.waitable) {
+        FUZZ_EQUAL(shmc_mpmc_push_wait(&h->q, w->batch, w->d.slot_bytes, 0),
+                   SHMC_ENOTSUP);
+        return;
+    }
+    if (how == 2) {
+        r = shmc_mpmc_push_wait(&h->q, w->batch, w->d.slot_bytes, want & 1);
+        if (r == SHMC_ETIMEDOUT && (want & 1)) r = SHMC_EAGAIN;
+        want = 1;
+        how = 0;
+    } else if (how == 0) r = shmc_mpmc_push(&h->q, w->batch, w->d.slot_bytes);
     else r = shmc_mpmc_push_n(&h->q, w->batch, w->d.slot_bytes, want);
     answered(w, may, how == 0 ? 1 : want, can, r, how != 0);
     if (how == 0 && r == SHMC_OK) r = 1;
@@ -149,12 +160,21 @@ static void
 pop(world *w, handle *h, uint32_t want, int how)
 {
     const bool may = (h->role & SHMC_CONSUMER) && !h->borrowed;
-    const uint32_t can = may && want != 0 ? ready(w, how == 0 ? 1 : want) : 0;
     int r;
 
-    if (how == 0 && w->d.waitable && (w->next_id & 1))
-        r = shmc_mpmc_pop_wait(&h->q, w->batch, w->d.slot_bytes, 0);
-    else if (how == 0) r = shmc_mpmc_pop(&h->q, w->batch, w->d.slot_bytes);
+    if (how == 2 && !w->d.waitable) {
+        FUZZ_EQUAL(shmc_mpmc_pop_wait(&h->q, w->batch, w->d.slot_bytes, 0),
+                   SHMC_ENOTSUP);
+        return;
+    }
+    const uint32_t can = may && (how != 1 || want != 0)
+                       ? ready(w, how == 1 ? want : 1) : 0;
+    if (how == 2) {
+        r = shmc_mpmc_pop_wait(&h->q, w->batch, w->d.slot_bytes, want & 1);
+        if (r == SHMC_ETIMEDOUT && (want & 1)) r = SHMC_EAGAIN;
+        want = 1;
+        how = 0;
+    } else if (how == 0) r = shmc_mpmc_pop(&h->q, w->batch, w->d.slot_bytes);
     else r = shmc_mpmc_pop_n(&h->q, w->batch, w->d.slot_bytes, want);
     answered(w, may, how == 0 ? 1 : want, can, r, how != 0);
     if (how == 0 && r == SHMC_OK) r = 1;
@@ -186,16 +206,21 @@ loan(world *w, handle *h)
 }
 
 static void
-end_loan(world *w, handle *h, bool keep)
+loan_ended(world *w, handle *h, bool keep)
 {
-    FUZZ_EQUAL(keep ? shmc_mpmc_commit(&h->q) : shmc_mpmc_abort(&h->q),
-               h->loaned ? SHMC_OK : SHMC_EINVAL);
-    if (!h->loaned) return;
     h->loaned = false;
     if (keep) w->message[h->loan_id] = MSG_QUEUED;
     if (w->dead) return;
     w->cell[h->loan_at % w->d.slot_count].kind = keep ? CELL_FULL : CELL_TOMB;
     w->tombs += !keep;
+}
+
+static void
+end_loan(world *w, handle *h, bool keep)
+{
+    FUZZ_EQUAL(keep ? shmc_mpmc_commit(&h->q) : shmc_mpmc_abort(&h->q),
+               h->loaned ? SHMC_OK : SHMC_EINVAL);
+    if (h->loaned) loan_ended(w, h, keep);
 }
 
 static void
@@ -217,39 +242,87 @@ borrow(world *w, handle *h)
 }
 
 static void
-release(world *w, handle *h)
+borrow_ended(world *w, handle *h)
 {
-    FUZZ_EQUAL(shmc_mpmc_release(&h->q), h->borrowed ? SHMC_OK : SHMC_EINVAL);
-    if (!h->borrowed) return;
     h->borrowed = false;
     w->message[h->borrow_id] = MSG_DONE;
     if (!w->dead) w->cell[h->borrow_at % w->d.slot_count].kind = CELL_FREE;
 }
 
 static void
-misuse(world *w, handle *h)
+release(world *w, handle *h)
 {
-    const uint32_t bytes = w->d.slot_bytes + 1;
+    FUZZ_EQUAL(shmc_mpmc_release(&h->q), h->borrowed ? SHMC_OK : SHMC_EINVAL);
+    if (h->borrowed) borrow_ended(w, h);
+}
 
-    FUZZ_EQUAL(shmc_mpmc_push(&h->q, w->batch, bytes),
-               (h->role & SHMC_PRODUCER) && !h->loaned ? SHMC_EMSGSIZE
-                                                       : SHMC_EINVAL);
-    FUZZ_EQUAL(shmc_mpmc_pop(&h->q, w->batch, bytes),
-               (h->role & SHMC_CONSUMER) && !h->borrowed ? SHMC_EMSGSIZE
-                                                         : SHMC_EINVAL);
-    if (!w->d.waitable)
-        FUZZ_EQUAL(shmc_mpmc_pop_wait(&h->q, w->batch, bytes, 0), SHMC_ENOTSUP);
+/* Every call, with the same answer.                                       */
+static void
+refused(const world *w, shmc_mpmc *q, bool push_too, bool pop_too, int code)
+{
+    const uint32_t bytes = w->d.slot_bytes;
+    void *slot = w->batch;
+    const void *view = w->batch;
+
+    if (push_too) {
+        FUZZ_EQUAL(shmc_mpmc_push(q, w->batch, bytes), code);
+        FUZZ_EQUAL(shmc_mpmc_push_n(q, w->batch, bytes, 1), code);
+        FUZZ_EQUAL(shmc_mpmc_loan(q, &slot), code);
+        FUZZ_REQUIRE(slot == NULL);
+        FUZZ_EQUAL(shmc_mpmc_commit(q), code);
+        FUZZ_EQUAL(shmc_mpmc_abort(q), code);
+        if (w->d.waitable || code == SHMC_ECLOSED)
+            FUZZ_EQUAL(shmc_mpmc_push_wait(q, w->batch, bytes, -1), code);
+    }
+    if (pop_too) {
+        FUZZ_EQUAL(shmc_mpmc_pop(q, w->batch, bytes), code);
+        FUZZ_EQUAL(shmc_mpmc_pop_n(q, w->batch, bytes, 1), code);
+        FUZZ_EQUAL(shmc_mpmc_borrow(q, &view), code);
+        FUZZ_REQUIRE(view == NULL);
+        FUZZ_EQUAL(shmc_mpmc_release(q), code);
+        if (w->d.waitable || code == SHMC_ECLOSED)
+            FUZZ_EQUAL(shmc_mpmc_pop_wait(q, w->batch, bytes, -1), code);
+    }
 }
 
 static void
-look(const world *w, const handle *h)
+misuse(world *w, handle *h)
+{
+    const uint32_t bytes = w->d.slot_bytes + 1;
+    const bool may_push = (h->role & SHMC_PRODUCER) && !h->loaned;
+    const bool may_pop = (h->role & SHMC_CONSUMER) && !h->borrowed;
+    shmc_mpmc_stats s;
+
+    FUZZ_EQUAL(shmc_mpmc_push(&h->q, w->batch, bytes),
+               may_push ? SHMC_EMSGSIZE : SHMC_EINVAL);
+    FUZZ_EQUAL(shmc_mpmc_push_n(&h->q, w->batch, bytes, 1),
+               may_push ? SHMC_EMSGSIZE : SHMC_EINVAL);
+    FUZZ_EQUAL(shmc_mpmc_pop(&h->q, w->batch, bytes),
+               may_pop ? SHMC_EMSGSIZE : SHMC_EINVAL);
+    FUZZ_EQUAL(shmc_mpmc_pop_n(&h->q, w->batch, bytes, 1),
+               may_pop ? SHMC_EMSGSIZE : SHMC_EINVAL);
+    if (!w->d.waitable)
+        FUZZ_EQUAL(shmc_mpmc_pop_wait(&h->q, w->batch, bytes, 0), SHMC_ENOTSUP);
+    refused(w, &h->q, !(h->role & SHMC_PRODUCER), !(h->role & SHMC_CONSUMER),
+            SHMC_EINVAL);
+    shmi_fork_epoch++;              /* as the handle looks to a child       */
+    refused(w, &h->q, true, true, SHMC_EFORKED);
+    FUZZ_EQUAL(shmc_mpmc_stats_get(&h->q, &s), SHMC_EFORKED);
+    shmi_fork_epoch--;
+}
+
+static void
+look(const world *w, const handle *h, bool asleep)
 {
     shmc_mpmc_stats s;
 
     FUZZ_EQUAL(shmc_mpmc_stats_get(&h->q, &s), SHMC_OK);
+    FUZZ_REQUIRE(s.slot_count == w->d.slot_count && s.used <= s.slot_count &&
+                 s.handles <= s.max_handles && s.max_handles == HANDLES);
+    if (asleep) h->q.shm->readable.asleep = h->q.shm->writable.asleep = 1;
     if (w->dead) return;
     FUZZ_EQUAL(shmc_mpmc_used(&h->q), w->tail - w->head);
-    FUZZ_REQUIRE(s.slot_count == w->d.slot_count && s.tombs == w->tombs &&
+    FUZZ_REQUIRE(s.used == w->tail - w->head && s.tombs == w->tombs &&
                  s.redelivered == 0 && s.dropped == 0);
 }
 
@@ -273,10 +346,18 @@ open_handle(world *w, handle *h, uint32_t role)
 static void
 close_handle(world *w, handle *h)
 {
-    if (h->loaned) end_loan(w, h, false);
-    if (h->borrowed) release(w, h);
+    shmc_mpmc_stats s;
+
+    /* Half of the time close sees to it itself.                           */
+    if (h->loaned && (h->loan_id & 1)) end_loan(w, h, false);
+    if (h->borrowed && (h->borrow_id & 1)) release(w, h);
     FUZZ_EQUAL(shmc_mpmc_close(&h->q), SHMC_OK);
-    FUZZ_EQUAL(shmc_mpmc_push(&h->q, w->batch, w->d.slot_bytes), SHMC_ECLOSED);
+    if (h->loaned) loan_ended(w, h, false);
+    if (h->borrowed) borrow_ended(w, h);
+    FUZZ_EQUAL(shmc_mpmc_close(&h->q), SHMC_ECLOSED);
+    refused(w, &h->q, true, true, SHMC_ECLOSED);
+    FUZZ_EQUAL(shmc_mpmc_stats_get(&h->q, &s), SHMC_ECLOSED);
+    FUZZ_EQUAL(shmc_mpmc_used(&h->q), 0);
     if (w->mortal) FUZZ_EQUAL(shmc_segment_close(&h->s), SHMC_OK);
     h->open = false;
 }
@@ -294,6 +375,48 @@ kill_handle(world *w, handle *h)
     w->dead = true;
 }
 
+/* Die in the middle of a push of `want`, when `done` of them are pushed.   */
+static void
+die_pushing(world *w, handle *h, uint32_t want, uint32_t done)
+{
+    const uint64_t stride = shmi_mpmc_stride(w->d.slot_bytes);
+    uint64_t pos = 0;
+
+    if (!w->mortal || !(h->role & SHMC_PRODUCER) || h->loaned || want == 0 ||
+        w->next_id + want >= MESSAGES) return;
+    const int n = shmi_mpmc_claim_tail(&h->q, stride, want, &pos);
+    FUZZ_REQUIRE(n <= (int)want && (n > 0 || n == SHMC_EAGAIN));
+    for (int i = 0; i < n && i < (int)done; i++, pos++) {
+        uint64_t *cell = shmi_mpmc_cell(&h->q, stride, pos);
+        put_message(w, cell + 1, w->next_id);
+        w->message[w->next_id++] = MSG_QUEUED;
+        shmi_store_rel_64(cell, shmi_mpmc_word(pos, SHMI_MPMC_FULL));
+    }
+    kill_handle(w, h);
+}
+
+/* The same with a pop: those not done go to others, or are dropped.       */
+static void
+die_popping(world *w, handle *h, uint32_t want, uint32_t done)
+{
+    const uint64_t stride = shmi_mpmc_stride(w->d.slot_bytes);
+    const int left = w->d.on_consumer_death == SHMC_DROP ? MSG_MAYBE : MSG_QUEUED;
+    uint64_t pos = 0;
+
+    if (!w->mortal || !(h->role & SHMC_CONSUMER) || h->borrowed || want == 0)
+        return;
+    const int n = shmi_mpmc_claim_head(&h->q, stride, want, &pos);
+    FUZZ_REQUIRE(n <= (int)want && (n > 0 || n == SHMC_EAGAIN));
+    for (int i = 0; i < n; i++, pos++) {
+        uint64_t *cell = shmi_mpmc_cell(&h->q, stride, pos);
+        came(w, message_id(w, cell + 1), i < (int)done ? MSG_DONE : left);
+        if (i < (int)done)
+            shmi_store_rel_64(cell, shmi_mpmc_word(pos + w->d.slot_count,
+                                                   SHMI_MPMC_FREE));
+    }
+    kill_handle(w, h);
+}
+
 static void
 step(world *w, fuzz_input *in)
 {
@@ -305,8 +428,10 @@ step(world *w, fuzz_input *in)
         return;
     }
     switch (op & 15) {
-    case 0:  case 1: push(w, h, 1, 0); break;
-    case 2:  case 3: pop(w, h, 1, 0); break;
+    case 0:  push(w, h, 1, 0); break;
+    case 1:  push(w, h, arg & 1, 2); break;
+    case 2:  pop(w, h, 1, 0); break;
+    case 3:  pop(w, h, arg & 1, 2); break;
     case 4:  push(w, h, arg % MOST, 1); break;
     case 5:  pop(w, h, arg % MOST, 1); break;
     case 6:  loan(w, h); break;
@@ -314,9 +439,13 @@ step(world *w, fuzz_input *in)
     case 9:  end_loan(w, h, false); break;
     case 10: borrow(w, h); break;
     case 11: case 12: release(w, h); break;
-    case 13: if (arg & 1) look(w, h); else misuse(w, h); break;
+    case 13: if (arg & 1) look(w, h, arg & 2); else misuse(w, h); break;
     case 14: close_handle(w, h); break;
-    default: kill_handle(w, h); break;
+    default:
+        if (arg & 1) die_pushing(w, h, arg >> 4, arg >> 1 & 7);
+        else if (arg & 2) die_popping(w, h, arg >> 4, arg >> 2 & 3);
+        else kill_handle(w, h);
+        break;
     }
 }
 
@@ -332,8 +461,10 @@ finish(world *w)
         if (w->h[i].loaned) end_loan(w, &w->h[i], i & 1);
         close_handle(w, &w->h[i]);
     }
+    const int patience = w->slow ? PATIENCE : PATIENCE_LOOKING;
     open_handle(w, last, SHMC_PRODUCER | SHMC_CONSUMER);
-    for (int i = 0; i < PATIENCE; i++) {
+    for (int i = 0; i < patience; i++) {
+        if (!w->slow) last->q.look = true;
         const int r = shmc_mpmc_pop(&last->q, w->batch, w->d.slot_bytes);
         if (r == SHMC_EAGAIN && !w->dead) break;
         if (r == SHMC_EAGAIN) continue;
@@ -346,7 +477,7 @@ finish(world *w)
     put_message(w, w->batch, 0);
     for (uint32_t n = 0; n < w->d.slot_count; n++) {
         int r = SHMC_EAGAIN;
-        for (int i = 0; i < PATIENCE && r == SHMC_EAGAIN; i++)
+        for (int i = 0; i < patience && r == SHMC_EAGAIN; i++)
             r = shmc_mpmc_push(&last->q, w->batch, w->d.slot_bytes);
         FUZZ_EQUAL(r, SHMC_OK);
     }
@@ -376,7 +507,7 @@ create(world *w, uint64_t start)
 
     w->bytes = (uint64_t)shmc_mpmc_size_for(&w->d);
     if (w->mortal) w->bytes = (uint64_t)shmc_segment_size_for(&sd);
-    w->mem = fuzz_memory(w->bytes);
+    w->mem = fuzz_room(w->bytes, start & 1);
     if (w->mortal) {
         FUZZ_EQUAL(shmc_segment_format(w->mem, w->bytes, &sd), SHMC_OK);
         open_handle(w, &w->h[0], SHMC_OBSERVER | SHMC_PRODUCER);
@@ -394,7 +525,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static world w;
     fuzz_input in = { data, size };
 
-    memset(&w, 0, sizeof w);
+    memset(w.message, 0, (size_t)w.next_id);    /* of the input before      */
+    memset(&w, 0, offsetof(world, message));
+    w.next_id = 0;
     shmc_log_set(NULL, NULL, 0);
     const uint8_t shape = fuzz_u8(&in);
     w.d.slot_bytes = 8 + fuzz_u8(&in) % 17u;
@@ -403,11 +536,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     w.d.on_consumer_death = shape >> 3 & 1;
     w.d.waitable = shape >> 4 & 1;
     w.mortal = (shape & 32) != 0;
+    w.slow = (shape >> 6) == 3;
     w.batch = fuzz_memory(MOST * w.d.slot_bytes);
     create(&w, fuzz_start(&in));
     while (fuzz_more(&in)) step(&w, &in);
     finish(&w);
     free(w.batch);
-    free(w.mem);
     return 0;
 }
