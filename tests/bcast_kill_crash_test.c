@@ -230,7 +230,7 @@ after(void)
 }
 
 static const crash_case send_case = {
-    before, enter, send_act, NULL, send_check, after
+    before, enter, NULL, send_act, NULL, send_check, after
 };
 
 static void
@@ -347,7 +347,7 @@ all_is_heard_or_counted(void)
 }
 
 static const crash_case stopped_send_case = {
-    before, enter, send_act, others_go_on, all_is_heard_or_counted, after
+    before, enter, NULL, send_act, others_go_on, all_is_heard_or_counted, after
 };
 
 static void
@@ -423,7 +423,7 @@ recv_check(void)
 }
 
 static const crash_case recv_case = {
-    recv_before, recv_enter, recv_act, NULL, recv_check, after
+    recv_before, recv_enter, NULL, recv_act, NULL, recv_check, after
 };
 
 static void
@@ -446,8 +446,7 @@ nothing_was_overwritten(void)
 }
 
 static const crash_case stopped_recv_case = {
-    before, recv_enter, recv_act, others_go_on, nothing_was_overwritten,
-    after
+    before, recv_enter, NULL, recv_act, others_go_on, nothing_was_overwritten, after
 };
 
 static void
@@ -583,7 +582,7 @@ topic_after(void)
 }
 
 static const crash_case topic_case = {
-    topic_before, topic_enter, topic_act, NULL, topic_check, topic_after
+    topic_before, topic_enter, NULL, topic_act, NULL, topic_check, topic_after
 };
 
 static void

@@ -2,11 +2,14 @@
  * leaving a segment, and of inserting an object into its directory and
  * removing it.  A name is there whole or not at all, nothing else is left in
  * the folder, and what the dead one held is free again at once.            */
+/* A process that is stepped is slow, but others need not wait as long.     */
+static long long lock_timeout_ns = 10000000000;
+#define SHMC_LOCK_TIMEOUT_NS lock_timeout_ns
 #define SHMCOMM_IMPLEMENTATION
 #include "shmcomm.h"
 #include "crash_harness.h"
 
-enum { HEAP = 8192, OBJECT = 256, OTHERS = 2 };
+enum { HEAP = 8192, OBJECT = 256, OTHERS = 2, SHORT_NS = 3000000 };
 
 static volatile uint32_t *acked;    /* shared: the call returned            */
 static shmc_segment seg;            /* the test's, or the child's own       */
@@ -163,7 +166,7 @@ create_check(void)
 }
 
 static const crash_case create_case = {
-    no_segment, nothing, create_act, NULL, create_check, after
+    no_segment, nothing, NULL, create_act, NULL, create_check, after
 };
 
 static void
@@ -207,7 +210,7 @@ open_check(void)
 }
 
 static const crash_case open_case = {
-    no_segment, nothing, open_act, open_too, open_check, after
+    no_segment, nothing, NULL, open_act, open_too, open_check, after
 };
 
 static void
@@ -253,7 +256,7 @@ left_check(void)
 }
 
 static const crash_case attach_case = {
-    a_segment, nothing, attach_act, NULL, left_check, after
+    a_segment, nothing, NULL, attach_act, NULL, left_check, after
 };
 
 static void
@@ -279,7 +282,7 @@ close_act(void)
 }
 
 static const crash_case close_case = {
-    a_segment, close_enter, close_act, NULL, left_check, after
+    a_segment, close_enter, NULL, close_act, NULL, left_check, after
 };
 
 /* The child is the only one: closing removes the name.                    */
@@ -300,7 +303,7 @@ last_check(void)
 }
 
 static const crash_case last_case = {
-    no_segment, last_enter, close_act, NULL, last_check, after
+    no_segment, last_enter, NULL, close_act, NULL, last_check, after
 };
 
 static void
@@ -344,7 +347,7 @@ insert_check(void)
 }
 
 static const crash_case insert_case = {
-    a_segment, close_enter, insert_act, NULL, insert_check, after
+    a_segment, close_enter, NULL, insert_act, NULL, insert_check, after
 };
 
 static void
@@ -386,7 +389,7 @@ remove_check(void)
 }
 
 static const crash_case remove_case = {
-    remove_before, close_enter, remove_act, NULL, remove_check, after
+    remove_before, close_enter, NULL, remove_act, NULL, remove_check, after
 };
 
 static void
@@ -395,6 +398,93 @@ object_remove_killed_anywhere_leaves_a_whole_object_or_nothing(void **state)
     (void)state;
     flags = 0;
     crash_sweep("object remove", &remove_case);
+}
+
+/* ---- stopped with the directory's lock --------------------------------- */
+
+static uint32_t refusals;           /* others that got an error             */
+
+static void
+lock_before(void)
+{
+    remove_before();
+    CRASH_EQUAL(open_object(&seg, "x", OBJECT), SHMC_OK);
+    CRASH_EQUAL(shmc_object_close(&seg, &object), SHMC_OK);
+}
+
+/* What is there can be opened.  Who wants to change the directory can, or
+ * waits as long as is documented, and then gets an error.                 */
+static void
+others_look_and_change(void)
+{
+    CRASH_EQUAL(open_object(&seg, "x", OBJECT), SHMC_OK);
+    CRASH_CHECK(!object.created);
+    object_is_whole(OBJECT);
+    CRASH_EQUAL(shmc_object_close(&seg, &object), SHMC_OK);
+    const uint64_t began = shmi_now_ns();
+    lock_timeout_ns = SHORT_NS;
+    const int r = open_object(&seg, "p", OBJECT);
+    lock_timeout_ns = 10000000000;
+    if (r == SHMC_OK) {
+        CRASH_EQUAL(shmc_object_close(&seg, &object), SHMC_OK);
+        CRASH_EQUAL(shmc_object_remove(&seg, "p"), SHMC_OK);
+        return;
+    }
+    CRASH_EQUAL(r, SHMC_ETIMEDOUT);
+    CRASH_CHECK(shmi_now_ns() - began >= SHORT_NS);
+    refusals++;
+}
+
+/* It went on: what it made or removed is so, and others change it again.  */
+static void
+directory_is_whole(void)
+{
+    CRASH_EQUAL(*acked, 1);
+    CRASH_EQUAL(open_object(&seg, "o", OBJECT), SHMC_OK);
+    object_is_whole(OBJECT);
+    CRASH_EQUAL(shmc_object_close(&seg, &object), SHMC_OK);
+    CRASH_EQUAL(shmc_object_remove(&seg, "o"), SHMC_OK);
+    CRASH_EQUAL(shmc_object_remove(&seg, "x"), SHMC_OK);
+    segment_is_as_good_as_new(&seg);
+}
+
+static void
+make_act(void)
+{
+    acknowledge(open_object(&newcomer, "new", OBJECT));
+    TEST_REQUIRE(shmc_object_close(&newcomer, &object) == SHMC_OK);
+}
+
+static void
+made_check(void)
+{
+    CRASH_EQUAL(open_object(&seg, "new", OBJECT), SHMC_OK);
+    CRASH_CHECK(!object.created);
+    object_is_whole(OBJECT);
+    CRASH_EQUAL(shmc_object_close(&seg, &object), SHMC_OK);
+    CRASH_EQUAL(shmc_object_remove(&seg, "new"), SHMC_OK);
+    directory_is_whole();
+}
+
+static const crash_case stopped_create_case = {
+    lock_before, close_enter, NULL, make_act, others_look_and_change, made_check,
+    after
+};
+static const crash_case stopped_remove_case = {
+    lock_before, close_enter, NULL, remove_act, others_look_and_change,
+    directory_is_whole, after
+};
+
+static void
+directory_lock_of_a_stopped_process_is_given_up_on_in_time(void **state)
+{
+    (void)state;
+    flags = 0;
+    refusals = 0;
+    crash_sweep("object create, its lock", &stopped_create_case);
+    crash_sweep("object remove, its lock", &stopped_remove_case);
+    if (getenv("SHMC_CRASH_AT") == NULL && getenv("SHMC_CRASH_ONLY") == NULL)
+        assert_true(refusals > 0);
 }
 
 int
@@ -407,6 +497,7 @@ main(int argc, char **argv)
         CRASH_TEST(segment_close_killed_anywhere_frees_its_slot_and_name),
         CRASH_TEST(object_create_killed_anywhere_leaves_nothing_or_a_whole_object),
         CRASH_TEST(object_remove_killed_anywhere_leaves_a_whole_object_or_nothing),
+        CRASH_TEST(directory_lock_of_a_stopped_process_is_given_up_on_in_time),
     };
     (void)argc;
     crash_bind_now(argv);

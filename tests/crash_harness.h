@@ -8,7 +8,8 @@
  * instructions, for k = 0, 1, ... to the end; each time with a new world.  A
  * system call counts as one.  See docs/crash_tests.md.
  * Environment: SHMC_CRASH_STRIDE=1 a long run that leaves out no instruction,
- * SHMC_CRASH_AT=k only that one.
+ * SHMC_CRASH_AT=k only that one, SHMC_CRASH_ONLY=text only sweeps whose name
+ * has it.
  * SPDX-License-Identifier: MIT                                            */
 #ifndef CRASH_HARNESS_H
 #define CRASH_HARNESS_H
@@ -28,6 +29,8 @@
 typedef struct crash_case {
     void (*before)(void);           /* test: make the world, and watch it   */
     void (*enter)(void);            /* child: attach, open handles          */
+    void (*ready)(void);            /* test: the child has, and waits; or
+                                     * NULL                                 */
     void (*act)(void);              /* child: the operation; then note in
                                      * shared memory that it returned       */
     void (*frozen)(void);           /* test: the child is alive and stopped;
@@ -42,7 +45,7 @@ enum { CRASH_MAX_STEPS = 1 << 22, CRASH_WATCHDOG_S = 60 };
 
 /* From when on a sweep leaves out instructions without an effect.         */
 #ifndef CRASH_BUDGET_NS
-#define CRASH_BUDGET_NS UINT64_C(1000000000)
+#define CRASH_BUDGET_NS UINT64_C(500000000)
 #endif
 
 /* What the test knows about the sweep in progress.                        */
@@ -58,6 +61,10 @@ static struct crash_state {
     bool *done;                     /* killed there                         */
     uint32_t *calls;                /* system calls among the first k       */
     uint64_t drifted;
+    uint64_t died_ns;               /* when the last one was reaped         */
+    uint64_t *recovery_ns;          /* of each kill that said so            */
+    uint64_t recoveries, room;
+    uint32_t tries;                 /* the most that a survivor needed      */
     const char *what;
     char dir[64];
     char where[200];                /* for the watchdog                     */
@@ -202,6 +209,7 @@ crash_begin(const crash_case *c)
     CRASH_CHECK(pid > 0);
     CRASH_EQUAL(waitpid(pid, &status, 0), pid);
     if (!WIFSTOPPED(status)) CRASH_EQUAL(status, -1);   /* enter failed     */
+    if (c->ready != NULL) c->ready();
     CRASH_EQUAL(ptrace(PTRACE_SETOPTIONS, pid, NULL,
                        (void *)(PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD)), 0);
     for (int i = 0; *crash.inside == 0; i++) {
@@ -226,6 +234,30 @@ crash_end(const crash_case *c, pid_t pid)
     CRASH_EQUAL(kill(pid, SIGKILL), 0);
     CRASH_EQUAL(waitpid(pid, &status, 0), pid);
     CRASH_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    crash.died_ns = shmi_now_ns();
+}
+
+/* A survivor's call succeeded at the n-th try.                            */
+static inline void
+crash_tried(uint32_t n)
+{
+    if (n > crash.tries) crash.tries = n;
+}
+
+/* All survivors have gone on: that is how long the death held them up.    */
+static inline void
+crash_recovered(void)
+{
+    const uint64_t now = shmi_now_ns();
+
+    if (crash.now->frozen != NULL) return;
+    if (crash.recoveries == crash.room) {
+        crash.room = crash.room ? 2 * crash.room : 1024;
+        crash.recovery_ns = realloc(crash.recovery_ns,
+                                    crash.room * sizeof *crash.recovery_ns);
+        CRASH_CHECK(crash.recovery_ns != NULL);
+    }
+    crash.recovery_ns[crash.recoveries++] = now - crash.died_ns;
 }
 
 /* Have changes of this memory noticed, so that a thinned sweep meets each. */
@@ -336,23 +368,67 @@ crash_env(const char *name, uint64_t otherwise)
     return text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : otherwise;
 }
 
-/* Kill (or stop) after each instruction that changed the watched memory and after each
- * system call: between two of these, others see the same.  Then after every
- * 64th, 32nd ... and each, while the budget lasts, or SHMC_CRASH_STRIDE.   */
-static inline void
-crash_sweep(const char *what, const crash_case *c)
+static inline int
+crash_compare(const void *a, const void *b)
 {
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* One line for a sweep.                                                   */
+static inline void
+crash_tell(uint64_t effects, uint64_t others, uint64_t drifted, uint64_t ns)
+{
+    char more[96] = "";
+    const uint64_t n = crash.recoveries;
+
+    if (n > 0) {
+        qsort(crash.recovery_ns, n, sizeof *crash.recovery_ns, crash_compare);
+        snprintf(more, sizeof more, "; recovered in %u tries, %.0f us, worst "
+                 "%.0f us", crash.tries, (double)crash.recovery_ns[n / 2] / 1e3,
+                 (double)crash.recovery_ns[n - 1] / 1e3);
+    }
+    print_message("%s: %llu instructions, %u system calls; %s after all %llu "
+                  "with an effect (%llu drifted) and %llu others%s%s; %llu ms\n",
+                  crash.what, (unsigned long long)crash.steps,
+                  crash.calls[crash.steps],
+                  crash.now->frozen ? "stopped" : "killed",
+                  (unsigned long long)effects, (unsigned long long)drifted,
+                  (unsigned long long)others,
+                  others + effects > crash.steps ? ", so after each" : "", more,
+                  (unsigned long long)ns / 1000000);
+}
+
+/* Is this a run that leaves nothing out?                                  */
+static inline bool
+crash_thorough(void)
+{
+    return crash_env("SHMC_CRASH_STRIDE", 0) != 0;
+}
+
+/* Kill (or stop) after each instruction that changed the watched memory and
+ * after each system call: between two of these, others see the same.  Then
+ * after every 64th, 32nd ... and each, until `budget_ns` is over, or
+ * SHMC_CRASH_STRIDE.                                                      */
+static inline void
+crash_sweep_for(const char *what, const crash_case *c, uint64_t budget_ns)
+{
+    const char *only = getenv("SHMC_CRASH_ONLY");
     const uint64_t finest = crash_env("SHMC_CRASH_STRIDE", 0);
     const uint64_t at = crash_env("SHMC_CRASH_AT", UINT64_MAX);
     const uint64_t began = shmi_now_ns();
     uint64_t kills = 0, effects = 0, drifted, stride = finest > 64 ? finest : 64;
     bool in_time = true;
 
+    if (only != NULL && strstr(what, only) == NULL) return;
     crash.now = c;
     crash.what = what;
-    crash.steps = crash.drifted = 0;
+    crash.steps = crash.drifted = crash.recoveries = 0;
     crash_watchdog();
     crash_measure(c);
+    crash.recoveries = 0;
+    crash.tries = 0;
     for (uint64_t k = 0; k <= crash.steps; k++) {
         if (at == UINT64_MAX ? !crash.effect[k] : k != at) continue;
         crash_kill(c, k);
@@ -366,19 +442,18 @@ crash_sweep(const char *what, const crash_case *c)
             crash_kill(c, k);
             crash.done[k] = true;
             kills++;
-            in_time = finest != 0 || shmi_now_ns() - began < CRASH_BUDGET_NS;
+            in_time = finest != 0 || shmi_now_ns() - began < budget_ns;
         }
         if (stride == finest) break;
     }
-    print_message("%s: %llu instructions, %u system calls; %s after all %llu "
-                  "with an effect (%llu drifted) and %llu others%s; %llu ms\n",
-                  what, (unsigned long long)crash.steps,
-                  crash.calls[crash.steps],
-                  c->frozen ? "stopped" : "killed", (unsigned long long)effects,
-                  (unsigned long long)drifted, (unsigned long long)kills,
-                  kills + effects > crash.steps ? ", so after each" : "",
-                  (unsigned long long)(shmi_now_ns() - began) / 1000000);
+    crash_tell(effects, kills, drifted, shmi_now_ns() - began);
     crash.now = NULL;
+}
+
+static inline void
+crash_sweep(const char *what, const crash_case *c)
+{
+    crash_sweep_for(what, c, CRASH_BUDGET_NS);
 }
 
 /* ---- around the tests -------------------------------------------------- */
@@ -418,10 +493,20 @@ crash_teardown(void **state)
 #define CRASH_TEST(f)                                                         \
     cmocka_unit_test_setup_teardown(f, crash_setup, crash_teardown)
 
+/* Nobody reads what each of thousands of calls has to say.                */
+static inline void
+crash_log(void *user, int level, const char *text)
+{
+    (void)user;
+    (void)level;
+    (void)text;
+}
+
 /* Resolve all functions of libraries now, not in the middle of a sweep.   */
 static inline void
 crash_bind_now(char **argv)
 {
+    shmc_log_set(crash_log, NULL, SHMC_LOG_ERROR);
     if (getenv("LD_BIND_NOW") != NULL) return;
     setenv("LD_BIND_NOW", "1", 1);
     execv("/proc/self/exe", argv);
@@ -451,15 +536,22 @@ crash_world(shmc_segment *s, uint64_t heap_bytes)
     crash_watch(s->base, s->bytes);
 }
 
-/* Attach to it, in the child.                                             */
-static inline void
-crash_join(shmc_segment *s)
+/* Attach to it: in the test once more, as somebody else.                  */
+static inline int
+crash_attach(shmc_segment *s)
 {
     shmc_segment_desc d;
 
     memset(&d, 0, sizeof d);
     d.dir = crash.dir;
-    TEST_REQUIRE(shmc_segment_attach(s, "s", &d) == SHMC_OK);
+    return shmc_segment_attach(s, "s", &d);
+}
+
+/* The same in the child.                                                  */
+static inline void
+crash_join(shmc_segment *s)
+{
+    TEST_REQUIRE(crash_attach(s) == SHMC_OK);
 }
 
 /* Close it and remove it.                                                 */

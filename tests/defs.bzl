@@ -32,6 +32,10 @@ def _tags(stem):
         tags.append("no-sanitizer")
     return tags
 
+def _release(stem):
+    # What is stepped through is what users run, in every configuration.
+    return ["-O2", "-DNDEBUG"] if stem.endswith("_crash_test") else []
+
 def _size(stem):
     for kind in ["_crash_", "_stress_", "_model_"]:
         if kind in stem:
@@ -46,7 +50,7 @@ def shmc_tests(srcs, deps = [], linkopts = [], sizes = {}):
             name = stem,
             size = sizes.get(stem, _size(stem)),
             srcs = [src],
-            copts = _copts(src) + ["-Itests"],
+            copts = _copts(src) + ["-Itests"] + _release(stem),
             linkopts = ["-lcmocka", "-pthread"] + linkopts,
             tags = _tags(stem),
             deps = ["//:all_headers"] + deps,

@@ -250,7 +250,7 @@ push_check(void)
 }
 
 static const crash_case push_case = {
-    before, enter, push_act, NULL, push_check, after
+    before, enter, NULL, push_act, NULL, push_check, after
 };
 
 static void
@@ -310,7 +310,7 @@ nobody_was_robbed(void)
 }
 
 static const crash_case stopped_push_case = {
-    before, enter, push_act, frozen, nobody_was_robbed, after
+    before, enter, NULL, push_act, frozen, nobody_was_robbed, after
 };
 
 static void
@@ -366,7 +366,9 @@ pop_check(void)
     as_good_as_new();
 }
 
-static const crash_case pop_case = { before, enter, pop_act, NULL, pop_check, after };
+static const crash_case pop_case = {
+    before, enter, NULL, pop_act, NULL, pop_check, after
+};
 
 static void
 pop_killed_anywhere_is_delivered_once(void **state)
@@ -411,7 +413,7 @@ pop_n_killed_anywhere_is_delivered_once(void **state)
 }
 
 static const crash_case stopped_pop_case = {
-    before, enter, pop_act, frozen, nobody_was_robbed, after
+    before, enter, NULL, pop_act, frozen, nobody_was_robbed, after
 };
 
 static void
