@@ -947,10 +947,61 @@ lost_race_leaves_no_intent(void **state)
     assert_int_equal(SHMC_EAGAIN, pop(&q));
     assert_int_equal(0, q.seat->word[0]);
     assert_int_equal(SHMC_OK, push(&q, 1));
-    assert_int_equal(0, q.seat->intent);
-    q.seat->intent = shmi_mpmc_intent(SHMI_MPMC_ENQ, 0, 1);
+    q.seat->intent = shmi_mpmc_intent(SHMI_MPMC_ENQ, 1, 1);
     assert_int_equal(SHMC_EAGAIN, push(&q, 1));
     assert_int_equal(0, q.seat->intent);
+    assert_int_equal(SHMC_OK, shmc_mpmc_close(&q));
+    arena_free(&a);
+}
+
+/* What a word names after its call returned is finished, and the next call
+ * names what it does.                                                      */
+static void
+intent_that_stays_names_what_is_finished(void **state)
+{
+    (void)state;
+    const shmc_mpmc_desc d = { .slot_count = 4 };
+    arena a = arena_new(&d);
+    shmc_mpmc q = map(&a, BOTH);
+    for (uint64_t i = 0; i < 9; i++) {
+        assert_int_equal(SHMC_OK, push(&q, i));
+        assert_int_equal(shmi_mpmc_intent(SHMI_MPMC_ENQ, i, 1), q.seat->intent);
+        assert_int_equal(shmi_mpmc_word(i, SHMI_MPMC_FULL), *cell_of(&q, i));
+        assert_int_equal(i, pop(&q));
+        assert_int_equal(shmi_mpmc_intent(SHMI_MPMC_DEQ, i, 1),
+                         q.seat->word[0]);
+        assert_int_equal(shmi_mpmc_word(i + 4, SHMI_MPMC_FREE),
+                         *cell_of(&q, i));
+    }
+    assert_int_equal(SHMC_OK, shmc_mpmc_close(&q));
+    arena_free(&a);
+}
+
+/* Two that push and pop by turns guess wrong each time, one alone right.   */
+static void
+wrong_guess_of_the_next_position_does_no_harm(void **state)
+{
+    (void)state;
+    const shmc_mpmc_desc d = { .slot_count = 256 };
+    arena a = arena_new(&d);
+    shmc_mpmc q = map(&a, BOTH), other = map(&a, BOTH);
+    uint64_t out = 0, n = 0;
+    for (int round = 0; round < 8; round++) {
+        for (int i = 0; i < 200; i++) {
+            shmc_mpmc *who = round % 2 && i % 3 == 0 ? &other : &q;
+            const uint64_t in = n + (uint64_t)i;
+            assert_int_equal(SHMC_OK, shmc_mpmc_push(who, &in, 8));
+        }
+        for (int i = 0; i < 200; i++, n++) {
+            shmc_mpmc *who = round % 2 && i % 5 == 0 ? &other : &q;
+            assert_int_equal(SHMC_OK, shmc_mpmc_pop(who, &out, 8));
+            assert_int_equal(n, out);
+        }
+        assert_int_equal(round % 2 ? SHMI_MPMC_WARY : 0,
+                         round % 2 ? other.push_wary : q.push_wary);
+        assert_int_equal(SHMC_EAGAIN, shmc_mpmc_pop(&q, &out, 8));
+    }
+    assert_int_equal(SHMC_OK, shmc_mpmc_close(&other));
     assert_int_equal(SHMC_OK, shmc_mpmc_close(&q));
     arena_free(&a);
 }
@@ -1148,6 +1199,8 @@ main(void)
         TEST_CASE(message_taken_over_is_held_by_who_took_it),
         TEST_CASE(living_ones_batch_is_left_alone),
         TEST_CASE(lost_race_leaves_no_intent),
+        TEST_CASE(intent_that_stays_names_what_is_finished),
+        TEST_CASE(wrong_guess_of_the_next_position_does_no_harm),
         TEST_CASE(dead_consumers_batch_is_delivered_again),
         TEST_CASE(dead_consumers_message_in_the_way_is_delivered_first),
         TEST_CASE(dead_consumers_message_comes_under_steady_load),
