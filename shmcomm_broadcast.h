@@ -46,7 +46,7 @@ typedef struct shmc_bcast_desc {    /* zero: default, or what exists        */
                                        it came, or SHMC_BCAST_ALL [0]       */
 } shmc_bcast_desc;
 
-/* ---- shared layout, version 1 ------------------------------------------
+/* ---- shared layout, version 2 ------------------------------------------
  * head | tail | readable | writable | counts | publisher seats and arena
  * lines | subscriber seats | cells | arenas
  *
@@ -76,7 +76,7 @@ typedef struct shmc_bcast_desc {    /* zero: default, or what exists        */
 
 #define SHMI_BCAST_MAGIC 0x54534342u    /* "BCST" in memory                 */
 #define SHMI_BCAST_TYPE  "shmc_bcast/1"
-enum { SHMI_BCAST_VERSION = 1 };
+enum { SHMI_BCAST_VERSION = 2 };
 enum { SHMI_BUSY = 1, SHMI_DONE = 2, SHMI_VOID = 3 };
 enum { SHMI_RECORD_BYTES = 64, SHMI_BCAST_ARENA_BYTES = 262144 };
 /* Every so many fruitless looks in a row, a subscriber looks at tail, or at
@@ -104,8 +104,7 @@ SHMC_LAYOUT_SIZE(shmi_bcast_cell_shm, SHMC_LINE);
 
 typedef struct shmi_bcast_arena_shm {
     uint64_t low;                   /* W publisher (R2)  R subscriber (A2)  */
-    uint64_t head;                  /* W publisher (R4)  R successor (A4)   */
-    uint8_t  pad[SHMC_LINE - 16];
+    uint8_t  pad[SHMC_LINE - 8];    /* seldom written: subscribers keep it  */
 } shmi_bcast_arena_shm;
 SHMC_LAYOUT_SIZE(shmi_bcast_arena_shm, SHMC_LINE);
 
@@ -135,6 +134,9 @@ SHMC_LAYOUT_AT(shmi_bcast_shm, voids, 4 * SHMC_LINE);
 SHMC_LAYOUT_AT(shmi_bcast_shm, seats, 4 * SHMC_LINE + 16);
 SHMC_LAYOUT_SIZE(shmi_bcast_shm, 5 * SHMC_LINE);
 
+/* Words of a publisher's seat: where its arena's next record begins (R4 A4). */
+enum { SHMI_PUB_HEAD = 0 };
+
 /* Words of a subscriber's seat.  A seat counts only while `active` equals
  * its owner: a newcomer's cursor is set before that.                      */
 enum { SHMI_SUB_CURSOR = 0, SHMI_SUB_ACTIVE = 1 };
@@ -154,7 +156,7 @@ typedef struct shmc_bcast {
     uint32_t epoch, role, seat, idle;
     bool     quick;                 /* publisher: alone and lossy           */
     bool     reliable, waitable, asymmetric, alone, seated, lent;
-    uint64_t *intent;               /* publisher: word in its seat          */
+    uint64_t *intent, *head_shm;    /* publisher: words in its seat         */
     uint64_t gate;                  /* publisher: slowest cursor last seen  */
     uint64_t joined;                /* subscriber: losses count from here   */
     uint64_t first, kept;           /* subscriber: where it begins; seated:
@@ -629,9 +631,11 @@ shmi_bcast_join_publisher(shmc_bcast *h)
     h->seat = (uint32_t)r;
     const uint64_t tail = shmi_load_acq_64(&h->shm->tail);  /* A3 <- R3     */
     shmi_bcast_arena_shm *line = &h->arena_lines[h->seat];
+    h->intent = &h->pubs[h->seat].intent;
+    h->head_shm = &h->pubs[h->seat].word[SHMI_PUB_HEAD];
     /* A4 <- R4 of the last owner, through the seat's owner word.          */
     h->low = shmi_load_acq_64(&line->low);
-    h->head = shmi_load_acq_64(&line->head);
+    h->head = shmi_load_acq_64(h->head_shm);
     /* 2^63 bytes take 14 years of 20 GB/s: what is beyond was scribbled, and
      * `at` of a cell, which does not wrap, can always be told from low.    */
     if (h->low > h->head || h->head - h->low > h->arena_bytes ||
@@ -644,7 +648,6 @@ shmi_bcast_join_publisher(shmc_bcast *h)
     }
     h->offset = h->arena_bytes != 0 ? h->head % h->arena_bytes : 0;
     h->gate = tail - h->slot_count;                 /* look before trusting */
-    h->intent = &h->pubs[h->seat].intent;
     h->quick = h->alone && !h->reliable;
     h->small = 1 + (h->max_bytes < SHMC_BCAST_INLINE_BYTES
                     ? h->max_bytes : SHMC_BCAST_INLINE_BYTES);
@@ -792,23 +795,14 @@ shmi_bcast_differs(const shmi_bcast_geometry *g, const shmc_bcast_desc *d,
     return NULL;
 }
 
-/* Refuse what was asked for and differs from what exists.                 */
-static int
-shmi_bcast_suits(const shmi_bcast_geometry *g, const shmc_bcast_desc *d)
-{
-    uint64_t asked, exists;
-    const char *field = shmi_bcast_differs(g, d, &asked, &exists);
-
-    return field == NULL ? SHMC_OK
-                         : shmi_ring_same("broadcast ring", field, asked, exists);
-}
-
 SHMC_API int
 shmc_bcast_open(shmc_bcast *h, shmc_segment *s, const char *name,
                 const shmc_bcast_desc *desc, uint32_t role)
 {
     static const shmc_bcast_desc defaults;
     const shmc_bcast_desc *d = desc != NULL ? desc : &defaults;
+    const char *field = NULL;
+    uint64_t asked = 0, exists = 0;
     shmi_bcast_maker maker;
     shmi_bcast_geometry g;
 
@@ -825,7 +819,8 @@ shmc_bcast_open(shmc_bcast *h, shmc_segment *s, const char *name,
     if (r != SHMC_OK) return r;
     h->segment = s;
     r = shmi_bcast_point(h, h->object.mem, h->object.bytes, &g);
-    if (r == SHMC_OK) r = shmi_bcast_suits(&g, d);
+    if (r == SHMC_OK) field = shmi_bcast_differs(&g, d, &asked, &exists);
+    if (field != NULL) r = shmi_ring_same("broadcast ring", field, asked, exists);
     if (r == SHMC_OK) r = shmi_bcast_join(h, role, d->history);
     if (r == SHMC_OK) return r;
     h->shm = NULL;
@@ -1051,19 +1046,24 @@ shmi_bcast_all_read(shmc_bcast *h, uint64_t position)
 }
 
 /* Free the oldest record of our arena.  Its header lies in shared memory:
- * what it says is loaded once and checked.                                */
+ * what it says is loaded once and checked.  Unless it `must`, it does not
+ * look where subscribers are.                                             */
 static int
-shmi_bcast_reclaim(shmc_bcast *h, uint64_t low_offset, uint64_t *span)
+shmi_bcast_reclaim(shmc_bcast *h, bool must)
 {
+    const uint64_t low_offset = h->low % h->arena_bytes;
     const shmi_bcast_record_shm *old = shmi_bcast_record(h, low_offset);
     const uint64_t bytes = shmi_load_rlx_64(&old->span);
 
     if (bytes == 0 || bytes % SHMI_RECORD_BYTES != 0 ||
         bytes > h->arena_bytes - low_offset || bytes > h->head - h->low)
         return SHMC_ECORRUPT;
-    if (h->reliable && !shmi_bcast_all_read(h, shmi_load_rlx_64(&old->position)))
-        return SHMC_EAGAIN;
-    *span = bytes;
+    if (h->reliable) {
+        const uint64_t position = shmi_load_rlx_64(&old->position);
+        if (must ? !shmi_bcast_all_read(h, position)
+                 : (int64_t)(h->gate - position) <= 0) return SHMC_EAGAIN;
+    }
+    h->low += bytes;
     return SHMC_OK;
 }
 
@@ -1073,15 +1073,17 @@ shmi_bcast_reserve(shmc_bcast *h, uint64_t need)
 {
     const uint64_t pad = h->offset + need > h->arena_bytes
                        ? h->arena_bytes - h->offset : 0;
-    uint64_t low = h->low, span = 0;
+    const uint64_t low = h->low, end = h->head + pad + need;
     int r = SHMC_OK;
 
-    while (h->head + pad + need - h->low > h->arena_bytes) {
-        r = shmi_bcast_reclaim(h, h->low % h->arena_bytes, &span);
-        if (r != SHMC_OK) break;
-        h->low += span;
-    }
+    while (r == SHMC_OK && end - h->low > h->arena_bytes)
+        r = shmi_bcast_reclaim(h, true);
     if (h->low != low) {
+        /* Small ones an eighth of the arena at a time, so that subscribers
+         * seldom have to fetch the line of low.                           */
+        const uint64_t eighth = h->arena_bytes / 8;
+        while (need <= eighth / 2 && end - h->low > h->arena_bytes - eighth)
+            if (shmi_bcast_reclaim(h, false) != SHMC_OK) break;
         /* R2 -> A2: low is visible before any byte that overwrites (I3).  */
         shmi_store_rlx_64(&h->arena_lines[h->seat].low, h->low);
         shmi_fence_rel();
@@ -1095,7 +1097,7 @@ shmi_bcast_reserve(shmc_bcast *h, uint64_t need)
         shmi_store_rlx_64(&filler->span, pad);
         h->head += pad;
         h->offset = 0;
-        shmi_store_rel_64(&h->arena_lines[h->seat].head, h->head);  /* R4   */
+        shmi_store_rel_64(h->head_shm, h->head);  /* R4   */
     }
     return SHMC_OK;
 }
@@ -1114,12 +1116,12 @@ shmi_bcast_publish_record(shmc_bcast *h, uint32_t bytes)
     h->offset = h->offset + span == h->arena_bytes ? 0 : h->offset + span;
     /* R4 -> A4, and before the cell refers to it: should we die in between,
      * a successor must not write over what subscribers already see (I3).  */
-    shmi_store_rel_64(&h->arena_lines[h->seat].head, h->head);
+    shmi_store_rel_64(h->head_shm, h->head);
     const int r = shmi_bcast_publish(h, NULL, bytes, record, at);
     if (r == SHMC_OK) return r;
     h->head = at;                   /* not referred to: ours again          */
     h->offset = offset;
-    shmi_store_rel_64(&h->arena_lines[h->seat].head, h->head);      /* R4   */
+    shmi_store_rel_64(h->head_shm, h->head);      /* R4   */
     return r;
 }
 

@@ -561,7 +561,8 @@ seed(world *w, const shmc_bcast *q, uint64_t arena)
     }
     if (w->d.arena_bytes == 0) return;
     for (uint32_t i = 0; i < w->d.max_publishers; i++)
-        q->arena_lines[i].low = q->arena_lines[i].head = arena >> 2 & ~63ull;
+        q->arena_lines[i].low = q->pubs[i].word[SHMI_PUB_HEAD] =
+            arena >> 2 & ~63ull;
 }
 
 static void

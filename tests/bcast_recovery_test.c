@@ -299,7 +299,7 @@ a_record_that_was_never_published_does_not_block_its_arena(void **state)
         shmi_bcast_record_shm *record = shmi_bcast_record(&dead, dead.offset);
         record->span = 64 + 1024;
         record->position = dead.shm->tail;
-        dead.arena_lines[0].head = dead.head + 64 + 1024;
+        *dead.head_shm = dead.head + 64 + 1024;
         bcast_kill_publisher(&dead);
         ring_open(&r, &heir, SHMC_PRODUCER);
         for (; n < 20; n++) {

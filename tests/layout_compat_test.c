@@ -70,8 +70,7 @@ enum { SHMI_LOCK_PARTICIPANTS = 0 };    /* what the docs call byte i        */
     X(shmi_bcast_cell_shm, stamp) X(shmi_bcast_cell_shm, bytes)               \
     X(shmi_bcast_cell_shm, seat) X(shmi_bcast_cell_shm, at)                   \
     X(shmi_bcast_cell_shm, reserved) X(shmi_bcast_cell_shm, data)             \
-    X(shmi_bcast_arena_shm, low) X(shmi_bcast_arena_shm, head)                \
-    X(shmi_bcast_arena_shm, pad)                                              \
+    X(shmi_bcast_arena_shm, low) X(shmi_bcast_arena_shm, pad)                 \
     X(shmi_bcast_record_shm, position) X(shmi_bcast_record_shm, span)         \
     X(shmi_bcast_record_shm, pad)
 
@@ -506,7 +505,7 @@ static void
 a_broadcast_ring_has_the_frozen_bytes(void **state)
 {
     static const char frozen[] =
-        "00000 4243535401000000 000b000000000000\n"
+        "00000 4243535402000000 000b000000000000\n"
         "00016 8000000004000000 8000000001000000\n"
         "00032 0200000002000000 6400000000000000\n"
         "00048 0002000000000000 0100000000000000\n"
@@ -514,7 +513,8 @@ a_broadcast_ring_has_the_frozen_bytes(void **state)
         "00528 0100000000000000 0000000000000000\n"
         "00640 ffffffffffffffff 0000000000000000\n"
         "00768 ffffffffffffffff 0000000000000000\n"
-        "01024 c000000000000000 c002000000000000\n"
+        "00784 c002000000000000 0000000000000000\n"
+        "01024 c000000000000000 0000000000000000\n"
         "01152 ffffffffffffffff 0000000000000000\n"
         "01168 0300000000000000 ffffffffffffffff\n"
         "01280 0600000000000000 6100000001000000\n"

@@ -570,7 +570,7 @@ arenas_count_up_to_63_bits_and_on(void **state)
         bcast_ring ring = bcast_ring_make(&d);
         shmc_bcast pub, sub;
         bcast_at(&ring, &sub, SHMC_CONSUMER);
-        sub.arena_lines[0].low = sub.arena_lines[0].head =
+        sub.arena_lines[0].low = sub.pubs[0].word[SHMI_PUB_HEAD] =
             (end - 1) / arena * arena - 2 * arena;
         bcast_at(&ring, &pub, SHMC_PRODUCER);
         for (uint64_t n = 0; n < 60; n++) {
