@@ -30,7 +30,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { BENCH_MAX_WORKERS = 64, BENCH_LIMIT_S = 120, BENCH_SPINS = 16 };
+enum { BENCH_MAX_WORKERS = 80, BENCH_LIMIT_S = 120, BENCH_SPINS = 16 };
 
 /* One process of a group, in memory that all of them share.               */
 typedef struct bench_worker {
