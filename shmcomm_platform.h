@@ -542,7 +542,7 @@ shmi_prefetch_w(const void *p)
 #if defined(__x86_64__)
     /* Compilers make a prefetch to read of it unless told of the CPU; those
      * that do not know the instruction take it for none.                  */
-    __asm__ volatile("prefetchw %0" :: "m"(*(const char *)p));
+    __asm__ volatile("prefetchw (%0)" :: "r"(p));
 #else
     __builtin_prefetch(p, 1, 3);
 #endif
