@@ -76,7 +76,7 @@ bench_die(const char *what)
     }
     if (shmi_faa_32(&bench_the_stage->failed, 1) == 0)
         snprintf(bench_the_stage->message, sizeof bench_the_stage->message,
-                 "%s %d: %s", bench_me->producer ? "producer" : "consumer",
+                 "%s %d: %.150s", bench_me->producer ? "producer" : "consumer",
                  bench_me->index, what);
     _exit(1);
 }
