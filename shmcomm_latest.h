@@ -129,7 +129,7 @@ shmi_latest_stamp(const shmc_latest *c, uint64_t version)
 
 /* Stamp the next slot for the next version: from here on no reader takes
  * what it holds for the version that it held (I6, I7).                    */
-SHMC_INLINE uint8_t *
+SHMC_HOT uint8_t *
 shmi_latest_begin(shmc_latest *c)
 {
     const uint64_t version = c->last + 1;
@@ -142,7 +142,7 @@ shmi_latest_begin(shmc_latest *c)
     return shmi_latest_slot(c, version);
 }
 
-SHMC_INLINE void
+SHMC_HOT void
 shmi_latest_end(shmc_latest *c)
 {
     /* R3 -> A3: the whole value happens before anybody looks for it.      */
@@ -159,7 +159,7 @@ shmi_latest_end(shmc_latest *c)
  * Errors  SHMC_EMSGSIZE; SHMC_EINVAL no writer, or a loan is open;
  *         SHMC_ECLOSED; SHMC_EFORKED.
  * Source  sequence locks (Boehm 2012), with a slot per recent version.    */
-SHMC_INLINE int
+SHMC_HOT int
 shmc_latest_write(shmc_latest *c, const void *value, uint32_t bytes)
 {
     if (SHMI_UNLIKELY(c->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
@@ -209,7 +209,7 @@ shmc_latest_commit(shmc_latest *c)
 
 /* Look which version is the latest.  SHMC_EAGAIN none; SHMC_ECORRUPT older
  * than one that was returned before.                                      */
-SHMC_INLINE int
+SHMC_HOT int
 shmi_latest_look(const shmc_latest *c, uint64_t *version)
 {
     /* A3 <- R3: the value of that version was written before.             */
@@ -222,7 +222,7 @@ shmi_latest_look(const shmc_latest *c, uint64_t *version)
 
 /* SHMC_OK if the slot still held `version` when it was read, SHMC_ELAPPED if
  * it was written anew, SHMC_ECORRUPT if that cannot have happened.        */
-SHMC_INLINE int
+SHMC_HOT int
 shmi_latest_recheck(const shmc_latest *c, uint64_t version)
 {
     /* A4 <- R4: if a byte of a newer value was read, so is its stamp.     */
@@ -244,7 +244,7 @@ shmi_latest_recheck(const shmc_latest *c, uint64_t version)
  * Errors  SHMC_EAGAIN no value yet, or lapped in each try (more slots help);
  *         `out` is then undefined; SHMC_EMSGSIZE; SHMC_ECORRUPT;
  *         SHMC_ECLOSED; SHMC_EFORKED.                                     */
-SHMC_INLINE int
+SHMC_HOT int
 shmc_latest_read(shmc_latest *c, void *out, uint32_t bytes,
                  uint64_t *version)
 {
