@@ -141,6 +141,20 @@ four_results(void *state)
 }
 THREAD(w22_0) { USED; shmi_store_rlx_32(s.x, 1); shmi_store_rlx_32(s.y, 2); }
 THREAD(w22_1) { USED; shmi_store_rlx_32(s.y, 1); shmi_store_rlx_32(s.x, 2); }
+THREAD(w22_fence_0)
+{
+    USED;
+    shmi_store_rlx_32(s.x, 1);
+    shmi_fence_sc();
+    shmi_store_rlx_32(s.y, 2);
+}
+THREAD(w22_fence_1)
+{
+    USED;
+    shmi_store_rlx_32(s.y, 1);
+    shmi_fence_sc();
+    shmi_store_rlx_32(s.x, 2);
+}
 static void
 w22_result(void *state)
 {
@@ -187,6 +201,24 @@ one_result(void *state)
 {
     (void)state;
     model_outcome(s.r[0]);
+}
+
+/* Who sees y and then takes x from 0 to 2 comes before the store of 1, if
+ * nothing orders the two stores; after it, and fails, if they are ordered.  */
+THREAD(take_x_acq)
+{
+    uint32_t seen = 0;
+    USED;
+    s.r[0] = shmi_load_acq_32(s.y);
+    s.r[1] = s.r[0] && shmi_cas_32(s.x, &seen, 2);
+}
+/* Adders read one after the other, so that no store gets between.         */
+THREAD(store_8) { USED; shmi_store_rlx_32(s.x, 8); }
+static void
+added_result(void *state)
+{
+    (void)state;
+    model_outcome(shmi_load_rlx_32(s.x));
 }
 
 /* Release sequence: the RMW of another thread carries the release on; a
@@ -333,7 +365,15 @@ static const model_case cases[] = {
       .thread = { write_x_rel, write_y_rel, iriw_fence_0, iriw_fence_1 },
       .check = four_results, .outcomes = 0xffff & ~BIT(1 + 4) },
     { CASE("2+2w"), .thread = { w22_0, w22_1 }, .check = w22_result,
-      .outcomes = BIT(1) | BIT(2) | BIT(3) },
+      .outcomes = 0xf },
+    { CASE("2+2w_fences"), .thread = { w22_fence_0, w22_fence_1 },
+      .check = w22_result, .outcomes = 0xe },
+    { CASE("mp_cas"), .thread = { mp_rel, take_x_acq }, .check = two_results,
+      .outcomes = BIT(0) | BIT(1) },
+    { CASE("mp_cas_no_release"), .thread = { mp_rlx, take_x_acq },
+      .check = two_results, .outcomes = BIT(0) | BIT(1) | BIT(3) },
+    { CASE("add_and_store"), .thread = { add_x, add_x, store_8 },
+      .check = added_result, .outcomes = BIT(8) | BIT(9) | BIT(10) },
     { CASE("lb"), .thread = { lb_0, lb_1 }, .check = two_results,
       .outcomes = BIT(0) | BIT(1) | BIT(2) },
     { CASE("rmw_sum"), .thread = { add_x, add_x, add_x },

@@ -13,6 +13,7 @@
 
 static void model_trace(const model_op *op, const model_loc *l,
                         uint64_t value, int32_t from, const char *note);
+static uint64_t model_random(void);
 
 /* ---- threads, seen from inside ----------------------------------------- */
 
@@ -110,18 +111,18 @@ model_acquire(model_thread *t, const model_store_record *s, bool acquire)
     model_view_join(acquire ? &t->view : &t->pending, &s->view);
 }
 
-/* Append a store; `read` is what an RMW read: its release goes on.        */
+/* Put a store at `ts`; `read` is what an RMW read: its release goes on.   */
 static void
-model_append(model_thread *t, const model_op *op, uint64_t value,
-             bool release, const model_store_record *read)
+model_put(model_thread *t, const model_op *op, uint32_t ts, uint64_t value,
+          bool release, const model_store_record *read)
 {
     model_loc *l = op->loc;
-    const uint32_t ts = l->count;
-    model_store_record *s = model_store_add(l, value, M.depth, op->site);
+    model_store_record *s = model_store_insert(l, ts, value, M.depth, op->site);
 
     if (M.failed) return;
     model_view_set(&t->view, l, (int32_t)ts);
     s->bare = false;
+    s->bound = read != NULL;
     model_view_copy(&s->view, release ? &t->view : &t->released);
     if (read != NULL && !read->bare) model_view_join(&s->view, &read->view);
     model_view_set(&s->view, l, (int32_t)ts);
@@ -143,19 +144,53 @@ model_choose_load(const model_loc *l, int32_t oldest, model_node *n)
     return l->count - 1u - n->choice;
 }
 
-/* For a compare-and-swap: the newest, or an older one that differs.       */
+/* Where a store goes: behind all others, or before some that its thread
+ * does not know of, but not between an RMW and what that read.            */
 static uint32_t
-model_choose_cas(const model_loc *l, const model_op *op, int32_t oldest,
+model_choose_place(const model_loc *l, int32_t oldest, model_node *n)
+{
+    uint32_t found = l->count;
+
+    n->choices = 1;
+    for (int32_t ts = l->count - 1; ts > oldest; ts--) {
+        if (model_store_at(l, (uint32_t)ts)->bound) continue;
+        if (n->choices++ == n->choice) found = (uint32_t)ts;
+    }
+    return found;
+}
+
+static inline bool
+model_rmw_writes(const model_op *op, uint64_t was)
+{
+    return op->kind != MODEL_CAS || was == op->expected;
+}
+
+/* What an RMW reads: any store not too old; its own comes right behind it,
+ * so that it must not be one that another RMW read.                       */
+static uint32_t
+model_choose_rmw(const model_loc *l, const model_op *op, int32_t oldest,
                  model_node *n)
 {
     uint32_t found = l->count - 1u;
 
-    n->choices = 1;
-    for (int32_t ts = l->count - 2; ts >= oldest; ts--) {
-        if (model_store_at(l, (uint32_t)ts)->value == op->expected) continue;
+    n->choices = 0;
+    for (int32_t ts = l->count - 1; ts >= oldest; ts--) {
+        if (ts + 1 < l->count && model_store_at(l, (uint32_t)ts + 1)->bound &&
+            model_rmw_writes(op, model_store_at(l, (uint32_t)ts)->value))
+            continue;
         if (n->choices++ == n->choice) found = (uint32_t)ts;
     }
     return found;
+}
+
+/* In a random walk: is another than the first choice taken?               */
+static bool
+model_pick(model_node *n)
+{
+    if (!M.random || M.depth < M.fixed || n->choices < 2) return false;
+    if (model_random() % 3 != 0) return false;
+    n->choice = (uint16_t)(model_random() % n->choices);
+    return true;
 }
 
 static void
@@ -178,41 +213,46 @@ model_do_load(model_thread *t, model_op *op, model_node *n)
 }
 
 static void
-model_do_store(model_thread *t, model_op *op)
+model_do_store(model_thread *t, model_op *op, model_node *n)
 {
-    model_mark_atomic_write(op->loc);
-    model_append(t, op, op->value, (op->order & MODEL_REL) != 0, NULL);
-    if (M.tracing) model_trace(op, op->loc, op->value, op->loc->count - 1, "");
+    model_loc *l = op->loc;
+    const int32_t oldest = model_view_ts(&t->view, l);
+    uint32_t ts = model_choose_place(l, oldest, n);
+
+    if (model_pick(n)) ts = model_choose_place(l, oldest, n);
+    model_mark_atomic_write(l);
+    model_put(t, op, ts, op->value, (op->order & MODEL_REL) != 0, NULL);
+    if (M.tracing)
+        model_trace(op, l, op->value, (int32_t)ts,
+                    M.inserted ? " before newer ones" : "");
 }
 
 static void
 model_do_rmw(model_thread *t, model_op *op, model_node *n)
 {
     model_loc *l = op->loc;
-    uint32_t ts = l->count - 1u;
-    bool done = true;
+    const int32_t oldest = model_view_ts(&t->view, l);
+    uint32_t ts = model_choose_rmw(l, op, oldest, n);
 
-    if (op->kind == MODEL_CAS) {
-        ts = model_choose_cas(l, op, model_view_ts(&t->view, l), n);
-        done = model_store_at(l, ts)->value == op->expected;
-    }
+    if (model_pick(n)) ts = model_choose_rmw(l, op, oldest, n);
     const model_store_record *s = model_store_at(l, ts);
     const uint64_t was = s->value;
+    const bool done = model_rmw_writes(op, was);
     const int acquire = done ? op->order & MODEL_ACQ
                              : op->order & MODEL_FAIL_ACQ;
+    uint64_t value = op->kind == MODEL_FAA ? was + op->value : op->value;
+    if (l->size == 4) value &= UINT32_MAX;
     model_mark_atomic_read(l);
     if (done) model_mark_atomic_write(l);
     model_view_set(&t->view, l, (int32_t)ts);
     model_acquire(t, s, acquire != 0);
     if (done)
-        model_append(t, op, op->kind == MODEL_FAA ? was + op->value
-                                                  : op->value,
-                     (op->order & MODEL_REL) != 0, s);
-    if (done && l->size == 4) model_newest(l)->value &= UINT32_MAX;
+        model_put(t, op, ts + 1, value, (op->order & MODEL_REL) != 0, s);
     t->result = was;
     if (M.tracing)
-        model_trace(op, l, done ? model_newest(l)->value : was, (int32_t)ts,
-                    op->kind != MODEL_CAS ? "" : done ? " done" : " failed");
+        model_trace(op, l, done ? value : was, (int32_t)ts,
+                    op->kind != MODEL_CAS ? "" : !done ? " failed" :
+                    M.inserted ? " done before newer ones" : " done");
 }
 
 /* A fence of one thread; of SC: all have one order, that of execution.    */
@@ -284,7 +324,7 @@ model_do_life(model_thread *t, model_op *op)
     model_loc *l = op->loc;
 
     if (op->kind == MODEL_DIE) {
-        model_append(t, op, 1, true, NULL);
+        model_put(t, op, l->count, 1, true, NULL);
         t->status = MODEL_KILLED;
         if (M.tracing) model_trace(op, NULL, 0, -1, "is killed");
         return;
@@ -425,6 +465,7 @@ model_execute(model_node *n)
 
     n->choices = 1;
     n->bound = MODEL_ASLEEP;
+    M.inserted = false;
     M.steps++;
     if (op->site) op->site->hits++;
     model_find_races(op, p);
@@ -435,7 +476,7 @@ model_execute(model_node *n)
         read_event = model_store_at(op->loc, (uint32_t)model_view_ts(
                                                  &t->view, op->loc))->event;
         break;
-    case MODEL_STORE: model_do_store(t, op); break;
+    case MODEL_STORE: model_do_store(t, op, n); break;
     case MODEL_CAS:
     case MODEL_FAA:
     case MODEL_SWAP: model_do_rmw(t, op, n); break;

@@ -41,6 +41,9 @@ model_still_asleep(uint16_t before, const model_op *done, const model_op *next)
     if (before == 0) return 0;
     if (done->kind == MODEL_MEMBARRIER || next->kind == MODEL_MEMBARRIER)
         return 0;
+    /* The load was tried with what was there then; this may be older.     */
+    if (next->kind == MODEL_LOAD && done->loc == next->loc && M.inserted)
+        return 0;
     if (done->kind == MODEL_LOAD || next->kind == MODEL_LOAD ||
         done->loc != next->loc)
         return before;

@@ -33,6 +33,7 @@ typedef struct model_store_record {
     uint64_t value;
     int32_t  event;                 /* step that made it; -1 initial        */
     bool     bare;                  /* its view is empty                    */
+    bool     bound;                 /* an RMW's: the one before stays so    */
     const model_site *site;
     model_view view;                /* what an acquire of it gives          */
 } model_store_record;
@@ -93,6 +94,7 @@ typedef struct model_engine {
     int      phase, current, threads;
     bool     failed, tracing, random, redundant, hit_stop, stop_armed;
     bool     inside;                /* a thread of the case runs            */
+    bool     inserted;              /* the last step put a store before others */
     char     text[512];
     jmp_buf  out;                   /* of a check                           */
     model_context main;
@@ -215,6 +217,39 @@ model_store_add(model_loc *l, uint64_t value, int32_t event,
     s->event = event;
     s->site = site;
     s->bare = true;
+    s->bound = false;
+    return s;
+}
+
+/* One view after a store was put in at `ts`.                              */
+static inline void
+model_view_shift(model_view *v, const model_loc *l, int32_t ts)
+{
+    const int32_t is = model_view_ts(v, l);
+    if (is >= ts) model_view_set(v, l, is + 1);
+}
+
+/* Add a store at `ts`, before those that are there and later.             */
+static model_store_record *
+model_store_insert(model_loc *l, uint32_t ts, uint64_t value, int32_t event,
+                   const model_site *site)
+{
+    model_store_record *s = model_store_add(l, value, event, site);
+
+    if (M.failed || ts + 1u >= l->count) return s;
+    for (uint32_t i = l->count - 1u; i > ts; i--) l->stores[i] = l->stores[i - 1];
+    l->stores[ts] = (uint16_t)(s - M.stores);
+    for (uint32_t i = 0; i + 1 < M.stores_used; i++)
+        if (!M.stores[i].bare)
+            model_view_shift(&M.stores[i].view, l, (int32_t)ts);
+    for (int i = 0; i < M.threads; i++) {
+        model_view_shift(&M.thread[i].view, l, (int32_t)ts);
+        model_view_shift(&M.thread[i].pending, l, (int32_t)ts);
+        model_view_shift(&M.thread[i].released, l, (int32_t)ts);
+    }
+    model_view_shift(&M.sc, l, (int32_t)ts);
+    if (l->wake_ts >= (int32_t)ts) l->wake_ts++;
+    M.inserted = true;
     return s;
 }
 

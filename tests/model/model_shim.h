@@ -165,7 +165,7 @@ model_plain_put(model_site *site, model_loc *l, uint64_t v)
         return;
     }
     model_mark_plain_write(l);
-    model_append(&M.thread[M.current], &op, v, false, NULL);
+    model_put(&M.thread[M.current], &op, l->count, v, false, NULL);
     model_newest(l)->event = -1;
     if (M.tracing) model_trace(&op, l, v, -1, "");
 }
