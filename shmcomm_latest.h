@@ -420,8 +420,8 @@ shmi_latest_bind_as(shmc_latest *c, shmc_segment *s, void *mem,
     if (role == SHMC_PRODUCER) {
         rc = shmi_role_claim(s, &shm->writer.owner, "writer");
         if (rc != SHMC_OK) return rc;
-        /* Acquire for a successor: its stamps come after what it takes up. */
-        c->last = shmi_load_acq_64(&shm->writer.index);
+        /* Relaxed: claiming the role acquired all that the last writer did.*/
+        c->last = shmi_load_rlx_64(&shm->writer.index);
         c->gate = shmi_gate(SHMC_PRODUCER, h.slot_bytes);
     }
     c->shm = shm;
