@@ -941,8 +941,10 @@ shmi_lane_format(void *mem, uint64_t bytes, const shmi_lane_plan *p)
 {
     const int rc = shmi_ring_memory(mem, bytes, p->head.total_bytes, p->what);
     if (rc != SHMC_OK) return rc;
-    /* The slots may stay garbage: nobody reads one that was not pushed.    */
-    memset(mem, 0, sizeof(shmi_lane_shm));
+    /* The first line comes last.  The slots may stay garbage: nobody reads
+     * one that was not pushed.                                            */
+    memset((uint8_t *)mem + sizeof p->head, 0,
+           sizeof(shmi_lane_shm) - sizeof p->head);
     shmi_ring_publish((shmi_ring_head_shm *)mem, &p->head);
     return SHMC_OK;
 }
