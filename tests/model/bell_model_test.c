@@ -500,6 +500,6 @@ static const model_case cases[] = {
 int
 main(int argc, char **argv)
 {
-    shmc_log_set(NULL, NULL, 0);
+    shmc_log_set(NULL, NULL, 0);      /* it is refused on purpose             */
     return MODEL_MAIN(argc, argv, cases);
 }
