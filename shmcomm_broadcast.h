@@ -71,6 +71,7 @@ typedef struct shmc_bcast_desc {    /* zero: default, or what exists        */
  * R4 -> A4  arena head and low, then the seat's owner word; a successor
  * R5 -> A5  a reader's loads, then its cursor; the cursor, then new bytes
  * R6 -> A6  all of a publication, then its intent is cleared; the stamp
+ * R7 -> A7  tail, as far as position, then BUSY; the stamp, then tail
  * F2 <> F3  a seat, then tail; tail, then the seats (see join_subscriber)
  * W = only writer, R = reader, (..) = ordering edge named in the code.     */
 
@@ -242,7 +243,8 @@ shmi_bcast_fill(shmc_bcast *h, uint64_t position, const void *data,
 {
     shmi_bcast_cell_shm *cell = &h->cells[position & h->mask];
 
-    shmi_store_rlx_64(&cell->stamp, shmi_stamp(position, SHMI_BUSY));
+    /* R7 -> A7: who finds himself lapped finds tail at least here.        */
+    shmi_store_rel_64(&cell->stamp, shmi_stamp(position, SHMI_BUSY));
     /* R0 -> A0: BUSY is visible before any byte of the new message, so that
      * a reader that copied one of these bytes fails its recheck.          */
     shmi_fence_rel();
@@ -636,6 +638,8 @@ shmi_bcast_join_publisher(shmc_bcast *h)
     /* A4 <- R4 of the last owner, through the seat's owner word.          */
     h->low = shmi_load_acq_64(&line->low);
     h->head = shmi_load_acq_64(h->head_shm);
+    /* R2 -> A2 for the last owner, who moved low and wrote nothing there. */
+    shmi_fence_rel();
     /* 2^63 bytes take 14 years of 20 GB/s: what is beyond was scribbled, and
      * `at` of a cell, which does not wrap, can always be told from low.    */
     if (h->low > h->head || h->head - h->low > h->arena_bytes ||
@@ -1277,6 +1281,7 @@ SHMC_API int
 shmi_bcast_next(shmc_bcast *h)
 {
     const uint64_t *stamp_at = &h->cells[h->next & h->mask].stamp;
+    /* A7 <- R7: tail cannot seem to be behind it.                         */
     const int64_t ahead = (int64_t)(shmi_load_acq_64(stamp_at) -
                                     shmi_stamp(h->next, 0));
 
