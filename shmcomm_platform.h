@@ -1121,9 +1121,12 @@ shmi_mutex_lock_until(shmi_mutex *m, uint64_t deadline_ns)
 
     /* A0 <- R0: what the last holder did happens before what we do.       */
     if (shmi_cas_32(&m->word, &was, 1)) return 0;
-    while (shmi_swap_32(&m->word, 2) != 0)
-        if (shmi_wait_32(&m->word, 2, deadline_ns) == SHMI_TIMEOUT)
-            return -ETIMEDOUT;
+    while (shmi_swap_32(&m->word, 2) != 0) {
+        /* After a wake-up, too: who writes 1 again and again wakes us each
+         * time.  Not before the swap: we may be the one who was woken.    */
+        if (shmi_now_ns() >= deadline_ns) return -ETIMEDOUT;
+        (void)shmi_wait_32(&m->word, 2, deadline_ns);
+    }
     return 0;
 }
 
