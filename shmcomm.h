@@ -342,6 +342,7 @@ shmi_heap_place(const shmc_segment *s, uint64_t bytes, uint64_t *offset)
 {
     const uint64_t end = s->heap_at + s->heap_bytes;
     uint64_t at = s->heap_at;
+    uint32_t moves = 0;
 
     for (uint32_t i = 0; i < s->max_objects; i++) {
         const shmc_entry_shm *e = &s->entries[i];
@@ -351,6 +352,8 @@ shmi_heap_place(const shmc_segment *s, uint64_t bytes, uint64_t *offset)
         if (from < s->heap_at || from > end || size > end - from)
             return SHMC_ECORRUPT;
         if (from >= at + bytes || from + size <= at) continue;
+        /* Each entry is in the way once, unless somebody changes it.       */
+        if (++moves > s->max_objects) return SHMC_ECORRUPT;
         at = shmi_round_up(from + size, SHMC_LINE);
         if (at > end || bytes > end - at) return SHMC_ENOSPC;
         i = UINT32_MAX;             /* moved: look at every entry again     */
