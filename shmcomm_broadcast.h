@@ -659,8 +659,12 @@ shmi_bcast_join_publisher(shmc_bcast *h)
     h->next = tail;
     /* Its last owner may have died between DONE and tail.                 */
     while (shmi_load_acq_64(&h->cells[h->next & h->mask].stamp) ==
-           shmi_stamp(h->next, SHMI_DONE))
-        h->next++;
+           shmi_stamp(h->next, SHMI_DONE)) {
+        if (++h->next - tail < h->slot_count) continue;
+        shmi_seat_drop(&h->pubs[h->seat]);
+        return shmi_fail(SHMC_ECORRUPT, "broadcast ring: messages beyond its "
+                         "tail %llu: damaged", (unsigned long long)tail);
+    }
     shmi_store_rel_64(&h->shm->tail, h->next);      /* R3 -> A3             */
     return SHMC_OK;
 }

@@ -192,6 +192,31 @@ a_ring_with_any_bytes_is_refused_or_can_be_used(void **state)
     assert_true(opened > CALLS / 4 && opened < CALLS);
 }
 
+/* It would be followed for as long as somebody stamps ahead.              */
+static void
+a_tail_with_a_ring_of_messages_beyond_it_is_damage(void **state)
+{
+    const shmc_bcast_desc desc = { .slot_count = 8, .max_publishers = 1 };
+    bcast_ring ring = bcast_ring_make(&desc);
+    shmc_bcast h;
+
+    (void)state;
+    bcast_at(&ring, &h, SHMC_PRODUCER);
+    for (uint64_t i = 0; i < 8; i++)
+        assert_int_equal(shmc_bcast_send(&h, &i, sizeof i), SHMC_OK);
+    shmi_bcast_shm *shm = h.shm;
+    assert_int_equal(shmc_bcast_close(&h), SHMC_OK);
+    shm->tail = 0;
+    assert_int_equal(shmc_bcast_map(&h, ring.mem, ring.bytes, SHMC_PRODUCER, 0),
+                     SHMC_ECORRUPT);
+    /* One short of it, and the seat is free: the ring can be used.        */
+    shm->tail = 1;
+    bcast_at(&ring, &h, SHMC_PRODUCER);
+    assert_int_equal(shm->tail, 8);
+    assert_int_equal(shmc_bcast_close(&h), SHMC_OK);
+    bcast_ring_free(&ring);
+}
+
 /* ---- bytes damaged meanwhile ------------------------------------------------- */
 
 typedef struct fray {
@@ -391,6 +416,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST_CASE(damaged_bytes_are_survived_by_every_call),
         TEST_CASE(a_ring_with_any_bytes_is_refused_or_can_be_used),
+        TEST_CASE(a_tail_with_a_ring_of_messages_beyond_it_is_damage),
         TEST_CASE(a_scribbling_thread_makes_no_call_hang_or_stray),
         TEST_CASE(a_scribbling_process_makes_no_call_hang_or_stray),
         TEST_CASE(a_scribbling_process_does_not_stop_those_at_work),
