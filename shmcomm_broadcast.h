@@ -687,6 +687,20 @@ shmi_bcast_first(const shmc_bcast *h, uint64_t tail, int32_t history)
     return tail - back;
 }
 
+/* No seat from `seats` on was ever taken: publishers skip these.  It only
+ * rises, once for each other seat at most while we try.                   */
+static int
+shmi_bcast_count_seat(const shmc_bcast *h)
+{
+    uint64_t seats = shmi_load_acq_64(&h->shm->seats);
+
+    for (uint32_t i = 0; i <= h->max_subscribers; i++)
+        if (seats > h->seat ||
+            shmi_cas_64(&h->shm->seats, &seats, h->seat + 1)) return SHMC_OK;
+    return shmi_fail(SHMC_ECORRUPT, "broadcast ring: its count of seats falls: "
+                     "damaged");
+}
+
 static int
 shmi_bcast_join_subscriber(shmc_bcast *h, uint32_t role, int32_t history)
 {
@@ -696,17 +710,18 @@ shmi_bcast_join_subscriber(shmc_bcast *h, uint32_t role, int32_t history)
         return shmi_fail(SHMC_EINVAL, "broadcast ring: history %d; give a number "
                          "of messages or SHMC_BCAST_ALL", (int)history);
     if (h->reliable && role == SHMC_CONSUMER) {
-        const int r = shmi_seat_claim(h->segment, h->subs, h->max_subscribers,
-                                      NULL, NULL);
+        int r = shmi_seat_claim(h->segment, h->subs, h->max_subscribers, NULL,
+                                NULL);
         if (r < 0) return r;
         h->seat = (uint32_t)r;
-        h->seated = true;
         shmi_seat_shm *seat = &h->subs[h->seat];
+        r = shmi_bcast_count_seat(h);
+        if (r != SHMC_OK) {
+            shmi_seat_drop(seat);
+            return r;
+        }
+        h->seated = true;
         h->cursor = &seat->word[SHMI_SUB_CURSOR];
-        /* No seat from `seats` on was ever taken: publishers skip these.  */
-        uint64_t seats = shmi_load_acq_64(&h->shm->seats);
-        while (seats <= h->seat &&
-               !shmi_cas_64(&h->shm->seats, &seats, h->seat + 1)) { }
         shmi_store_rel_64(h->cursor, shmi_bcast_first(h, tail, history));
         shmi_store_rel_64(&seat->word[SHMI_SUB_ACTIVE],
                           shmi_owner_self(h->segment));
