@@ -4,9 +4,7 @@
  * SPDX-License-Identifier: MIT                                            */
 #define SHMCOMM_IMPLEMENTATION
 #include "shmcomm_counter.h"
-#include "fuzz_input.h"
-
-#include <unistd.h>
+#include "fuzz_folder.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -36,15 +34,6 @@ typedef struct world {
     uint64_t count, next_id;
     int      writer;                /* handle that writes the counter, or -1 */
 } world;
-
-static const char *
-prefix(void)
-{
-    static char text[32];
-
-    if (text[0] == '\0') snprintf(text, sizeof text, "fuzz%d", (int)getpid());
-    return text;
-}
 
 /* ---- the model --------------------------------------------------------- */
 
@@ -286,7 +275,7 @@ static void
 open_handle(world *w, int i, uint32_t flags)
 {
     handle *h = &w->h[i];
-    const shmc_segment_desc d = { .dir = "/dev/shm", .prefix = prefix(),
+    const shmc_segment_desc d = { .dir = fuzz_folder(),
                                   .flags = flags, .label = "fuzz" };
 
     memset(h, 0, sizeof *h);
@@ -389,7 +378,7 @@ misuse(world *w, handle *h)
     FUZZ_EQUAL(shmc_participant_info_get(&h->s, 0, &p), code);
     if (h->open) shmi_fork_epoch--;
     if (w->file && h->open && shmc_segment_shared(&h->s)) {
-        const shmc_segment_desc sd = { .dir = "/dev/shm", .prefix = prefix() };
+        const shmc_segment_desc sd = { .dir = fuzz_folder() };
         shmc_segment other;
         FUZZ_EQUAL(shmc_segment_unlink("d", &sd), SHMC_EBUSY);
         FUZZ_EQUAL(shmc_segment_create(&other, "d", &sd), SHMC_EEXIST);
@@ -441,8 +430,7 @@ create(world *w)
         open_handle(w, 0, 0);
         return;
     }
-    d.dir = "/dev/shm";
-    d.prefix = prefix();
+    d.dir = fuzz_folder();
     d.flags = SHMC_FORCE;
     (void)shmc_segment_unlink("d", &d);
     d.flags = 0;
@@ -465,7 +453,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (int i = 0; i < HANDLES; i++)
         if (w.h[i].open) close_handle(&w, i, false);
     if (w.file) {
-        const shmc_segment_desc d = { .dir = "/dev/shm", .prefix = prefix() };
+        const shmc_segment_desc d = { .dir = fuzz_folder() };
         FUZZ_EQUAL(shmc_segment_unlink("d", &d), SHMC_OK);
         FUZZ_EQUAL(shmc_segment_unlink("d", &d), SHMC_ENOENT);
     }

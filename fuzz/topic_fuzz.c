@@ -8,9 +8,7 @@
 #define SHMC_TOPIC_POLL_NS 1000u
 #define SHMCOMM_IMPLEMENTATION
 #include "shmcomm_patterns.h"
-#include "fuzz_input.h"
-
-#include <unistd.h>
+#include "fuzz_folder.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -42,15 +40,6 @@ typedef struct world {
     uint64_t tail, next_id;
     uint8_t  buffer[MAX_BYTES + 8];
 } world;
-
-static const char *
-prefix(void)
-{
-    static char text[32];
-
-    if (text[0] == '\0') snprintf(text, sizeof text, "fuzzt%d", (int)getpid());
-    return text;
-}
 
 /* Is the answer for the model to judge?                                   */
 static bool
@@ -277,7 +266,7 @@ open_pub(world *w, pub *p, uint8_t shape)
         .max_bytes = shape & 2 ? 64 : MAX_BYTES, .max_publishers = PUBS + 1,
         .max_subscribers = shape & 4 ? SUBS : 0,
         .mode = shape & 4 ? SHMC_RELIABLE : SHMC_LOSSY,
-        .dir = "/dev/shm", .prefix = prefix() };
+        .dir = fuzz_folder() };
     const bool first = users(w) == 0;
     const bool same = w->depth == d.depth && w->max_bytes == d.max_bytes &&
                       w->mode == d.mode;
@@ -302,7 +291,7 @@ open_sub(world *w, sub *s, uint8_t how)
         .history = how & 1 ? SHMC_BCAST_ALL : how >> 1 & 7,
         .watch = how >> 4 & 1, .report_loss = how >> 5 & 1,
         .flags = how >> 6 & 1 ? SHMC_READ_ONLY : 0,
-        .dir = "/dev/shm", .prefix = prefix() };
+        .dir = fuzz_folder() };
 
     memset(s, 0, sizeof *s);
     const bool there = users(w) != 0;
@@ -464,8 +453,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memset(&w, 0, sizeof w);
     shmc_log_set(NULL, NULL, 0);
     shmc_segment_desc d = gone;
-    d.dir = "/dev/shm";
-    d.prefix = prefix();
+    d.dir = fuzz_folder();
     const uint8_t shape = fuzz_u8(&in);
     w.loose = (shape & 3) == 1;
     w.hostile = (shape & 3) == 2;
