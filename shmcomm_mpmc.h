@@ -31,7 +31,8 @@ enum {
     SHMI_MPMC_RESCUE_TRIES = 1024,  /* ... then look for orphans            */
     SHMI_MPMC_PATROL = 4096,        /* pops between two looks for orphans   */
     SHMI_MPMC_WARY = 64,            /* right guesses before one is trusted  */
-    SHMI_MPMC_STRETCH = 256,        /* bytes of cells between two looks ... */
+    SHMI_MPMC_STRETCH = 2048,       /* bytes of cells between two looks ... */
+    SHMI_MPMC_STRETCH_CELLS = 32,   /* ... at most so many cells            */
     SHMI_MPMC_STEP_BACK = 400,      /* ... and turns of a loop to wait      */
     SHMI_MPMC_ORPHANS = 64
 };
@@ -83,12 +84,11 @@ typedef struct shmc_mpmc_desc {     /* zero selects the default             */
  * checker's load of the cell (A3) that of its load of head.
  *
  * Why a cover that is not the holder's misleads nobody.  Covers of P by dead
- * ones prove nothing and are not asked.  A live one's may be left from a
- * claim of P that it won and finished, as push and pop leave their word for
- * the next to replace: then the cell has gone on from the state that was
- * judged, for good (I2), and whoever looks again finds nothing to judge.  Or
- * it lost the race for P: then it delays those who wait for P's dead holder,
- * so that it replaces or clears the word before its call returns.
+ * ones prove nothing and are not asked.  A live one has won and finished P:
+ * then the cell has gone on from the state that was judged, for good (I2).
+ * Or it lost the race for P: then it delays those who wait for P's dead
+ * holder.  Neither for long: whoever makes a claim replaces or clears its
+ * word before its call returns, but for what it holds.
  * W = only writer, R = reader, (..) = ordering edge named in the code.     */
 typedef struct shmc_mpmc_shm {
     shmi_ring_head_shm ring;        /* W creator (R0)   R attacher (A0)     */
@@ -268,8 +268,8 @@ shmi_mpmc_cell(const shmc_mpmc *q, uint64_t stride, uint64_t pos)
 }
 
 /* Say in our seat what we are about to claim, before the claim can be seen
- * (I3, I4).  R5 -> A5: and after all we published before: who reads this has
- * those publications, too.                                                */
+ * (I3, I4); or by 0 that no claim is open.  R5 -> A5: and after all that we
+ * published before: who reads this has those publications, too.           */
 SHMC_INLINE void
 shmi_mpmc_intend(uint64_t *word, uint64_t intent)
 {
@@ -292,15 +292,21 @@ shmi_mpmc_guess(const uint64_t *index, uint64_t next, uint32_t *wary)
 /* Two that work on the same cache lines by turns are three times as slow as
  * two that are a few lines apart.  So at the first cell of each stretch we
  * look at the last of the next one, and step back if the peer is not through
- * with it.  Relaxed: nothing but our pace hangs on it.                    */
+ * with it.  If it is, all of that stretch is ours to use, and we ask to own
+ * its lines at once: not one by one, nor first to read and then to write.
+ * Relaxed: nothing but our pace hangs on it.                              */
 SHMC_INLINE bool
 shmi_mpmc_close_by(const shmc_mpmc *q, uint64_t stride, uint64_t pos,
                    unsigned state)
 {
     if (SHMI_LIKELY((pos & q->stretch) != 0)) return false;
-    const uint64_t far = pos + 2 * q->stretch + 1;
-    return shmi_load_rlx_64(shmi_mpmc_cell(q, stride, far)) !=
-           shmi_mpmc_word(far, state);
+    const uint64_t next = pos + q->stretch + 1, far = next + q->stretch;
+    const uint8_t *line = (const uint8_t *)shmi_mpmc_cell(q, stride, next);
+    const uint64_t *last = shmi_mpmc_cell(q, stride, far);
+    if (shmi_load_rlx_64(last) != shmi_mpmc_word(far, state)) return true;
+    for (; line < (const uint8_t *)(last + 1); line += 64)
+        shmi_prefetch_w(line);
+    return false;
 }
 
 /* Claim 1..want free positions from *pos on for this producer.            */
@@ -380,21 +386,18 @@ shmi_mpmc_claim_head(shmc_mpmc *q, uint64_t stride, uint32_t want,
 }
 
 /* Nothing is in the middle any more; then wake who waits for a message.
- * R5 -> A5: what was published happens before the cleared word.  One that is
- * pushed or popped by copy leaves its word as it is: it names only what is
- * finished, and the next one replaces it.  A batch's would have those look
- * at many cells who search for a dead one's messages.                     */
+ * R5 -> A5: what was published happens before the cleared word.            */
 SHMC_INLINE void
 shmi_mpmc_pushed(shmc_mpmc *q)
 {
-    shmi_store_rel_64(&q->seat->intent, 0);
+    shmi_mpmc_intend(&q->seat->intent, 0);
     if (q->waitable) shmi_bell_ring(&q->shm->readable, q->asymmetric);
 }
 
 SHMC_INLINE void
 shmi_mpmc_popped(shmc_mpmc *q)
 {
-    shmi_store_rel_64(&q->seat->word[0], 0);
+    shmi_mpmc_intend(&q->seat->word[0], 0);
     if (q->waitable) shmi_bell_ring(&q->shm->writable, q->asymmetric);
 }
 
@@ -419,7 +422,6 @@ shmc_mpmc_push(shmc_mpmc *q, const void *msg, uint32_t bytes)
     /* All that is needed behind the locked instruction, before it.        */
     const uint64_t stride = shmi_mpmc_stride(bytes);
     shmc_mpmc_shm *const shm = q->shm;
-    const bool waitable = q->waitable;
     uint64_t pos = shmi_mpmc_guess(&shm->tail, q->push_next, &q->push_wary);
     uint64_t *cell = shmi_mpmc_cell(q, stride, pos);
     uint64_t seen = pos;
@@ -444,7 +446,7 @@ shmc_mpmc_push(shmc_mpmc *q, const void *msg, uint32_t bytes)
     memcpy(cell + 1, msg, bytes);
     /* R3 -> A3: the payload happens before a consumer reads it.           */
     shmi_store_rel_64(cell, shmi_mpmc_word(pos, SHMI_MPMC_FULL));
-    if (waitable) shmi_bell_ring(&shm->readable, q->asymmetric);
+    shmi_mpmc_pushed(q);
     return SHMC_OK;
 }
 
@@ -464,7 +466,6 @@ shmc_mpmc_pop(shmc_mpmc *q, void *msg, uint32_t bytes)
         return shmi_mpmc_refuse(q, SHMC_CONSUMER);
     const uint64_t stride = shmi_mpmc_stride(bytes), lap = q->mask + 1;
     shmc_mpmc_shm *const shm = q->shm;
-    const bool waitable = q->waitable;
     uint64_t pos = shmi_mpmc_guess(&shm->head, q->pop_next, &q->pop_wary);
     uint64_t *cell = shmi_mpmc_cell(q, stride, pos);
     uint64_t seen = pos;
@@ -492,7 +493,7 @@ shmc_mpmc_pop(shmc_mpmc *q, void *msg, uint32_t bytes)
     memcpy(msg, cell + 1, bytes);
     /* R4 -> A4: our reads happen before the next lap's producer writes.   */
     shmi_store_rel_64(cell, shmi_mpmc_word(pos + lap, SHMI_MPMC_FREE));
-    if (waitable) shmi_bell_ring(&shm->writable, q->asymmetric);
+    shmi_mpmc_popped(q);
     return SHMC_OK;
 }
 
@@ -873,8 +874,7 @@ shmi_mpmc_due(shmc_mpmc *q, uint64_t pos, uint64_t *last, uint32_t *tries)
     return q->segment && (look || *tries % SHMI_MPMC_STUCK_TRIES == 0);
 }
 
-/* Clear what a lost race left in our own word, which nobody else writes; or
- * what was finished.                                                       */
+/* Clear what a lost race left in our own word, which nobody else writes.    */
 static void
 shmi_mpmc_disarm(uint64_t *intent)
 {
@@ -1092,13 +1092,16 @@ shmc_mpmc_format(void *mem, uint64_t bytes, const shmc_mpmc_desc *desc)
 }
 
 /* How many cells make a stretch, less 1: a power of two less 1.  In a queue
- * of less than eight nobody steps back (but at position 0).                */
+ * of less than eight stretches, and with messages of over 1 KiB, nobody looks
+ * ahead (but at position 0, where nothing comes of it but a step back).    */
 static uint64_t
 shmi_mpmc_stretch(uint64_t stride, uint64_t slot_count)
 {
     uint64_t cells = 1;
-    while (2 * cells * stride <= SHMI_MPMC_STRETCH) cells *= 2;
-    return cells * 8 <= slot_count ? cells - 1 : UINT64_MAX;
+    while (cells < SHMI_MPMC_STRETCH_CELLS &&
+           2 * cells * stride <= SHMI_MPMC_STRETCH)
+        cells *= 2;
+    return cells > 1 && cells * 8 <= slot_count ? cells - 1 : UINT64_MAX;
 }
 
 /* Check the constant line, which is untrusted, and point the handle.       */

@@ -954,27 +954,65 @@ lost_race_leaves_no_intent(void **state)
     arena_free(&a);
 }
 
-/* What a word names after its call returned is finished, and the next call
- * names what it does.                                                      */
+/* An intent is in the seat while its claim is open, and not after.         */
 static void
-intent_that_stays_names_what_is_finished(void **state)
+finished_call_leaves_no_intent(void **state)
 {
     (void)state;
     const shmc_mpmc_desc d = { .slot_count = 4 };
     arena a = arena_new(&d);
     shmc_mpmc q = map(&a, BOTH);
     for (uint64_t i = 0; i < 9; i++) {
-        assert_int_equal(SHMC_OK, push(&q, i));
-        assert_int_equal(shmi_mpmc_intent(SHMI_MPMC_ENQ, i, 1), q.seat->intent);
-        assert_int_equal(shmi_mpmc_word(i, SHMI_MPMC_FULL), *cell_of(&q, i));
-        assert_int_equal(i, pop(&q));
-        assert_int_equal(shmi_mpmc_intent(SHMI_MPMC_DEQ, i, 1),
+        void *slot = NULL;
+        const void *msg = NULL;
+        assert_int_equal(SHMC_OK, push(&q, 2 * i));
+        assert_int_equal(0, q.seat->intent);
+        assert_int_equal(SHMC_OK, shmc_mpmc_loan(&q, &slot));
+        assert_int_equal(shmi_mpmc_intent(SHMI_MPMC_ENQ, 2 * i + 1, 1),
+                         q.seat->intent);
+        memcpy(slot, &i, 8);
+        assert_int_equal(SHMC_OK, shmc_mpmc_commit(&q));
+        assert_int_equal(0, q.seat->intent);
+        assert_int_equal(2 * i, pop(&q));
+        assert_int_equal(0, q.seat->word[0]);
+        assert_int_equal(SHMC_OK, shmc_mpmc_borrow(&q, &msg));
+        assert_int_equal(shmi_mpmc_intent(SHMI_MPMC_DEQ, 2 * i + 1, 1),
                          q.seat->word[0]);
-        assert_int_equal(shmi_mpmc_word(i + 4, SHMI_MPMC_FREE),
-                         *cell_of(&q, i));
+        assert_int_equal(SHMC_OK, shmc_mpmc_release(&q));
+        assert_int_equal(0, q.seat->word[0]);
     }
     assert_int_equal(SHMC_OK, shmc_mpmc_close(&q));
     arena_free(&a);
+}
+
+/* Who looks ahead stays within the cells, whatever their size and number.  */
+static void
+stretch_is_two_to_thirty_two_cells_or_none(void **state)
+{
+    (void)state;
+    static const struct { uint32_t slot_bytes, slot_count; uint64_t cells; }
+        cases[] = { { 8, 256, 32 }, { 8, 128, 0 }, { 64, 128, 16 },
+                    { 64, 64, 0 }, { 1016, 16, 2 }, { 1016, 8, 0 },
+                    { 1024, 1024, 0 }, { 8, 1, 0 } };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const shmc_mpmc_desc d = { .slot_bytes = cases[i].slot_bytes,
+                                   .slot_count = cases[i].slot_count };
+        arena a = arena_new(&d);
+        shmc_mpmc p = map(&a, SHMC_PRODUCER), c = map(&a, SHMC_CONSUMER);
+        static uint8_t in[1024], out[1024];
+        assert_int_equal(cases[i].cells - 1, p.stretch);
+        for (uint32_t k = 0; k < 3 * d.slot_count; k++) {
+            memset(in, (int)k & 255, d.slot_bytes);
+            assert_int_equal(SHMC_OK, shmc_mpmc_push(&p, in, d.slot_bytes));
+            if (k + 1 < d.slot_count) continue;
+            memset(in, (int)(k + 1 - d.slot_count) & 255, d.slot_bytes);
+            assert_int_equal(SHMC_OK, shmc_mpmc_pop(&c, out, d.slot_bytes));
+            assert_memory_equal(in, out, d.slot_bytes);
+        }
+        assert_int_equal(SHMC_OK, shmc_mpmc_close(&c));
+        assert_int_equal(SHMC_OK, shmc_mpmc_close(&p));
+        arena_free(&a);
+    }
 }
 
 /* Two that push and pop by turns guess wrong each time, one alone right.   */
@@ -1199,7 +1237,8 @@ main(void)
         TEST_CASE(message_taken_over_is_held_by_who_took_it),
         TEST_CASE(living_ones_batch_is_left_alone),
         TEST_CASE(lost_race_leaves_no_intent),
-        TEST_CASE(intent_that_stays_names_what_is_finished),
+        TEST_CASE(finished_call_leaves_no_intent),
+        TEST_CASE(stretch_is_two_to_thirty_two_cells_or_none),
         TEST_CASE(wrong_guess_of_the_next_position_does_no_harm),
         TEST_CASE(dead_consumers_batch_is_delivered_again),
         TEST_CASE(dead_consumers_message_in_the_way_is_delivered_first),
