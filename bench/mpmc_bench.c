@@ -1,9 +1,10 @@
 /* mpmc_bench.c - shmc_mpmc against queues that no process may die in.
  *
  * Throughput of 8 and 64 bytes, one by one and in batches of 16, by 1 to 16
- * processes on each side: against the same ring without its intents
- * (mpmc_no_intents: generated from the header by BUILD), Vyukov's queue in
- * its natural layout and with cells of 128 bytes, ck_ring and Boost.
+ * processes on each side, and latency (half of a round trip through two
+ * queues): against the same ring without its intents (mpmc_no_intents:
+ * generated from the header by BUILD), Vyukov's queue in its natural layout
+ * and with cells of 128 bytes, ck_ring, Boost, and a bare line.
  *
  * usage: mpmc_bench --help
  * SPDX-License-Identifier: MIT                                            */
@@ -127,6 +128,60 @@ queue_round(bench_round *r)
     bench_rate(r, r->messages, bench_group_run(&g));
 }
 
+/* ---- there and back ---------------------------------------------------- */
+
+static void *memory_back;
+static bench_samples *samples;
+
+/* This side's handles of the queues there and back: *out to push, *in to pop. */
+static void
+trip_map(shmc_mpmc *out, shmc_mpmc *in, void *to, void *from)
+{
+    if (shmc_mpmc_map(out, to, BENCH_RING_BYTES, SHMC_PRODUCER) != SHMC_OK ||
+        shmc_mpmc_map(in, from, BENCH_RING_BYTES, SHMC_CONSUMER) != SHMC_OK)
+        bench_die(shmc_last_error());
+}
+
+static void
+trip_ping(bench_worker *w)
+{
+    shmc_mpmc out, in;
+    trip_map(&out, &in, memory, memory_back);
+    bench_start(w);
+    for (uint64_t i = 0; i < w->messages; i++) {
+        uint64_t got = 0;
+        const uint64_t start = bench_ticks();
+        while (shmc_mpmc_push(&out, &i, sizeof i) != SHMC_OK) { }
+        while (shmc_mpmc_pop(&in, &got, sizeof got) != SHMC_OK) { }
+        bench_trip_sample(w, samples, i, start);
+        if (got != i) bench_die("another message came back");
+    }
+}
+
+static void
+trip_pong(bench_worker *w)
+{
+    shmc_mpmc out, in;
+    trip_map(&out, &in, memory_back, memory);
+    bench_start(w);
+    for (uint64_t i = 0; i < w->messages; i++) {
+        uint64_t got = 0;
+        while (shmc_mpmc_pop(&in, &got, sizeof got) != SHMC_OK) { }
+        while (shmc_mpmc_push(&out, &got, sizeof got) != SHMC_OK) { }
+    }
+}
+
+static void
+trip_round(bench_round *r)
+{
+    const bench_group g = { trip_ping, trip_pong, 1, 1, NULL, 0, r->messages, 0 };
+
+    shmc_mpmc_8_format(memory);
+    shmc_mpmc_8_format(memory_back);
+    (void)bench_group_run(&g);
+    bench_latency(r, samples, 2);
+}
+
 /* ---- the run ----------------------------------------------------------- */
 
 #define OURS(WORK, BYTES, NAME, P, C)                                         \
@@ -161,7 +216,12 @@ queue_round(bench_round *r)
 static const bench_case table[] = {
     ALL_8(1, 1), ALL_8(2, 2), ALL_64(1, 1), ALL_64(2, 2),
     ALL_8(4, 4), ALL_8(1, 16), ALL_8(16, 1), ALL_8(16, 16),
-    BARE("throughput", 8, _n, 1, 1), BARE("throughput", 64, _n, 1, 1)
+    BARE("throughput", 8, _n, 1, 1), BARE("throughput", 64, _n, 1, 1),
+    { "latency", "shmc_mpmc", 8, trip_round, .ours = 1, .slower = 10 },
+    { "latency", "ref_vyukov_8", 8, bench_peer_trip, .arg = &ref_vyukov_8,
+      .slower = 10 },
+    { "latency", "bare_line", 8, bench_peer_trip, .arg = &ref_line,
+      .slower = 10 }
 };
 
 int
@@ -171,5 +231,7 @@ main(int argc, char **argv)
 
     bench_begin(&a, argc, argv);
     memory = bench_shared(BENCH_RING_BYTES);
+    memory_back = bench_shared(BENCH_RING_BYTES);
+    samples = bench_samples_new(1u << 20);
     return bench_run(&a, table, sizeof table / sizeof table[0]);
 }
