@@ -50,7 +50,7 @@ extern "C" {
 
 /* ---- API ---------------------------------------------------------------- */
 
-/* Wake every sleeper.  Cost  two locked instructions and a system call.   */
+/* Wake every sleeper.  Cost  a locked instruction and a system call.      */
 SHMC_API void shmi_bell_wake(shmi_bell_shm *bell);
 
 /* Try until `try_fn` returns anything but SHMC_EAGAIN: spin, yield, sleep.
@@ -87,8 +87,10 @@ SHMC_API void
 shmi_bell_wake(shmi_bell_shm *bell)
 {
     /* Clearing first: who falls asleep from here on sets it again.  A dead
-     * sleeper's mark costs one needless wake and is gone.                 */
-    (void)shmi_swap_32(&bell->asleep, 0);
+     * sleeper's mark costs one needless wake and is gone.  Relaxed: R0.   */
+    shmi_store_rlx_32(&bell->asleep, 0);
+    /* R0 -> A0: who reads this count marks itself after the clearing; whom
+     * the clearing hit read an older one, and is woken or does not sleep.  */
     (void)shmi_faa_32(&bell->seq, 1);
     shmi_wake_32(&bell->seq, INT32_MAX);
 }
@@ -106,6 +108,7 @@ shmi_bell_sleep(shmi_bell_shm *bell, bool asymmetric, shmi_try_fn try_fn,
         shmi_sleep_until(until);
         return try_fn(ctx);
     }
+    /* A0 <- R0: our mark is not cleared by who raised the count to this.   */
     const uint32_t seq = shmi_load_acq_32(&bell->seq);
     shmi_store_rlx_32(&bell->asleep, 1);
     /* F1: `asleep` is visible before the last look below; see bell_ring.  */

@@ -330,6 +330,14 @@ static void one_seat(void *state) { (void)state; seat_taken(1); }
 static void two_seats(void *state) { (void)state; seat_taken(2); }
 
 static void
+seat_with_intent(void *state)
+{
+    (void)state;
+    seat_taken(1);
+    p.shm->seats[0].intent = 1;
+}
+
+static void
 free_seat(void *state)
 {
     (void)state;
@@ -415,6 +423,70 @@ seat_after(void *state)
     seat_come(state);
 }
 
+/* The word is the holder's last; its intent stays, as after a push.       */
+static void
+seat_last_word(void *state)
+{
+    (void)state;
+    shmi_store_rlx_64(&p.shm->seats[0].word[0], 1);
+    shmi_seat_drop(&p.shm->seats[0]);
+}
+
+static void
+seat_last_word_and_die(void *state)
+{
+    (void)state;
+    shmi_store_rlx_64(&p.shm->seats[0].word[0], 1);
+    shmi_store_rlx_64(&p.shm->seats[0].word[1], 1);
+}
+
+static void
+seat_come_in(void *state)
+{
+    (void)state;
+    (void)seat_take(1);
+}
+
+/* Who sees the newcomer sees what the former holder did: by the intent that
+ * is 0 again, and by the owner.                                           */
+static void
+seat_look(void *state)
+{
+    shmi_seat_shm *at = &p.shm->seats[0];
+
+    (void)state;
+    if (shmi_load_acq_64(&at->intent) == 0)
+        model_require(shmi_load_rlx_64(&at->word[0]) == 1);
+}
+
+static void
+seat_look_at_owner(void *state)
+{
+    shmi_seat_shm *at = &p.shm->seats[0];
+
+    (void)state;
+    if (shmi_load_acq_64(&at->owner) == shmi_owner_self(&p.segment[1]))
+        model_require(shmi_load_rlx_64(&at->word[0]) == 1);
+}
+
+/* Only what the dead one really did.                                      */
+static void
+seat_look_after(void *state)
+{
+    shmi_seat_shm *at = &p.shm->seats[0];
+
+    (void)state;
+    if (shmi_load_acq_64(&at->owner) == shmi_owner_self(&p.segment[1]))
+        p.died = shmi_load_rlx_64(&at->word[0]) == 0;
+}
+
+static void
+was_not_missed(void *state)
+{
+    (void)state;
+    if (p.died) model_require(shmi_load_rlx_64(&p.shm->seats[0].word[0]) == 0);
+}
+
 /* No two sit on one seat; who came after the death found one.             */
 static void
 seated(void *state)
@@ -487,6 +559,12 @@ static const model_case cases[] = {
             one_heir), .executions = 20000, DIES(0) },
     { PLACE("seat_race", free_seat, seat_come_and_go, seat_come_and_go,
             NULL, counted), .executions = 20000 },
+    { PLACE("seat_seen_by_intent", seat_with_intent, seat_last_word,
+            seat_come_in, seat_look, NULL) },
+    { PLACE("seat_seen_by_owner", one_seat, seat_last_word, seat_come_in,
+            seat_look_at_owner, NULL) },
+    { PLACE("seat_seen_after_death", one_seat, seat_last_word_and_die,
+            seat_come_in, seat_look_after, was_not_missed), DIES(0) },
     { PLACE("seat_handed_over", one_seat, seat_leave, seat_come, NULL,
             seated) },
     { PLACE("seat_holder_dies", one_seat, seat_leave, seat_come_and_go,
