@@ -995,9 +995,9 @@ shmi_lane_claim(shmi_lane *l, const shmi_lane_plan *p)
     const int rc = shmi_role_claim(l->segment, &own->owner,
                                    producer ? "producer" : "consumer");
     if (rc != SHMC_OK) return rc;
-    /* A1 <- R1 and A2 <- R2, as on the hot path; of its own index too, so
-     * that a successor is ordered after what its forerunner published.     */
-    l->mine = shmi_load_acq_64(&own->index);
+    /* Relaxed: the claim comes after all that its forerunner did.  The
+     * peer's: A1 <- R1 and A2 <- R2, as on the hot path.                   */
+    l->mine = shmi_load_rlx_64(&own->index);
     l->seen = shmi_load_acq_64(&peer->index);
     const uint64_t used = producer ? l->mine - l->seen : l->seen - l->mine;
     if (used > l->limit || l->mine % p->unit != 0) {
