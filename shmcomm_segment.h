@@ -671,7 +671,8 @@ SHMC_API int
 shmi_role_claim(const shmc_segment *s, uint64_t *word, const char *what)
 {
     const uint64_t self = shmi_owner_self(s);
-    uint64_t seen = shmi_load_acq_64(word);
+    /* Relaxed: a guess for the CAS.                                       */
+    uint64_t seen = shmi_load_rlx_64(word);
 
     if (s != NULL && s->read_only)
         return shmi_fail(SHMC_EROFS, "become %s: segment '%s' is open read-only",
@@ -702,14 +703,17 @@ shmi_seat_claim(const shmc_segment *s, shmi_seat_shm *seats, uint32_t count,
     const uint64_t self = shmi_owner_self(s);
 
     for (uint32_t i = 0; i < count; i++) {
-        /* A4 <- any CAS of owner: its holder's last words are visible.    */
-        uint64_t seen = shmi_load_acq_64(&seats[i].owner);
+        /* Relaxed: a guess for the CAS; the last words of a dead holder are
+         * visible to whoever the kernel told of its death.                */
+        uint64_t seen = shmi_load_rlx_64(&seats[i].owner);
         if (seen != 0) {
             if (shmi_owner_alive(s, seen)) continue;
             if (settle != NULL && settle(ctx, i) < 0) continue;
         }
+        /* R4 -> A4, and A4 <- R4 of a drop: who sees us here, or our intent,
+         * sees all that the former holder did.                            */
         if (!shmi_cas_64(&seats[i].owner, &seen, self)) continue;
-        /* I5: settled before the CAS; nobody else writes it now.          */
+        /* I5: settled before the CAS; nobody else writes it now.  R4.     */
         shmi_store_rel_64(&seats[i].intent, 0);
         return (int)i;
     }
@@ -721,6 +725,7 @@ shmi_seat_claim(const shmc_segment *s, shmi_seat_shm *seats, uint32_t count,
 SHMC_API void
 shmi_seat_drop(shmi_seat_shm *seat)
 {
+    /* R4 -> A4: our last words happen before the next holder's first.     */
     shmi_store_rel_64(&seat->owner, 0);
 }
 
