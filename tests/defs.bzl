@@ -27,9 +27,12 @@ def shmc_binaries(srcs, copts = [], linkopts = [], deps = [], helpers = [], tags
 def _tags(stem):
     # Single-stepping a program under ptrace does not go with a sanitizer's
     # runtime, nor does a model checker that swaps stacks.
+    # The latter is the same program whatever the compiler or the back end.
     tags = ["local"]
     if stem.endswith("_crash_test") or stem.endswith("_model_test"):
         tags.append("no-sanitizer")
+    if stem.endswith("_model_test"):
+        tags += ["once", "model"]
     return tags
 
 def _release(stem):
