@@ -351,7 +351,9 @@ SHMC_API void shmi_free(void *p);
  *   store_rel    earlier loads and stores of this thread stay before it
  *   cas          acquire and release; on failure acquire, and *expected is
  *                what was there; never fails for no reason
+ *   cas_rel      the same, but release only; on failure relaxed
  *   faa, swap    acquire and release; return what was there
+ *   faa_rlx      whole, but ordered with nothing: for counts
  * None of them orders an earlier store before a later load of another word
  * (cas, faa and swap do on x86, but not on arm64): only fence_sc does.
  *
@@ -383,8 +385,8 @@ SHMC_INLINE void shmi_fence_compiler(void) { __asm__ volatile("" ::: "memory"); 
 #endif
 #define SHMI_LOAD(N, p, order)     ck_pr_load_##N(p)
 #define SHMI_STORE(N, p, v, order) ck_pr_store_##N(p, v)
-#define SHMI_CAS(N, p, e, v)       ck_pr_cas_##N##_value(p, *(e), v, e)
-#define SHMI_FAA(N, p, d)          ck_pr_faa_##N(p, d)
+#define SHMI_CAS(N, p, e, v, order, failed) ck_pr_cas_##N##_value(p, *(e), v, e)
+#define SHMI_FAA(N, p, d, order)   ck_pr_faa_##N(p, d)
 #define SHMI_SWAP(N, p, v)         ck_pr_fas_##N(p, v)
 
 #else /* the compiler's __atomic */
@@ -408,10 +410,10 @@ extern uint32_t shmi_tsan_fence_word;
 #define SHMI_FENCE_SEQ_CST         SHMI_FENCE(__ATOMIC_SEQ_CST)
 #define SHMI_LOAD(N, p, order)     __atomic_load_n(p, __ATOMIC_##order)
 #define SHMI_STORE(N, p, v, order) __atomic_store_n(p, v, __ATOMIC_##order)
-#define SHMI_CAS(N, p, e, v)                                                  \
-    __atomic_compare_exchange_n(p, e, v, false, __ATOMIC_ACQ_REL,             \
-                                __ATOMIC_ACQUIRE)
-#define SHMI_FAA(N, p, d)          __atomic_fetch_add(p, d, __ATOMIC_ACQ_REL)
+#define SHMI_CAS(N, p, e, v, order, failed)                                   \
+    __atomic_compare_exchange_n(p, e, v, false, __ATOMIC_##order,             \
+                                __ATOMIC_##failed)
+#define SHMI_FAA(N, p, d, order)   __atomic_fetch_add(p, d, __ATOMIC_##order)
 #define SHMI_SWAP(N, p, v)         __atomic_exchange_n(p, v, __ATOMIC_ACQ_REL)
 
 #endif /* back end */
@@ -439,12 +441,24 @@ SHMC_INLINE void shmi_fence_sc(void) { SHMI_FENCE_SEQ_CST; }
     SHMC_INLINE bool shmi_cas_##N(T *p, T *expected, T desired)               \
     {                                                                         \
         SHMI_BEFORE();                                                        \
-        const bool done = SHMI_CAS(N, p, expected, desired);                  \
+        const bool done = SHMI_CAS(N, p, expected, desired, ACQ_REL, ACQUIRE); \
         SHMI_AFTER();                                                         \
         return done;                                                          \
     }                                                                         \
+    SHMC_INLINE bool shmi_cas_rel_##N(T *p, T *expected, T desired)           \
+    {                                                                         \
+        SHMI_BEFORE();                                                        \
+        return SHMI_CAS(N, p, expected, desired, RELEASE, RELAXED);           \
+    }                                                                         \
     SHMC_INLINE T shmi_faa_##N(T *p, T d)                                     \
-    { SHMI_BEFORE(); const T was = SHMI_FAA(N, p, d); SHMI_AFTER(); return was; } \
+    {                                                                         \
+        SHMI_BEFORE();                                                        \
+        const T was = SHMI_FAA(N, p, d, ACQ_REL);                             \
+        SHMI_AFTER();                                                         \
+        return was;                                                           \
+    }                                                                         \
+    SHMC_INLINE T shmi_faa_rlx_##N(T *p, T d)                                 \
+    { return SHMI_FAA(N, p, d, RELAXED); }                                    \
     SHMC_INLINE T shmi_swap_##N(T *p, T v)                                    \
     { SHMI_BEFORE(); const T was = SHMI_SWAP(N, p, v); SHMI_AFTER(); return was; }
 

@@ -59,10 +59,14 @@ swap_and_add_return_what_was_there(void **state)
     (void)state;
     assert_true(shmi_faa_32(&w, 3) == UINT32_MAX);
     assert_true(w == 2);
+    assert_true(shmi_faa_rlx_32(&w, UINT32_MAX) == 2);
+    assert_true(shmi_faa_rlx_32(&w, 1) == 1);
     assert_true(shmi_swap_32(&w, 0x80000000u) == 2);
     assert_true(w == 0x80000000u);
     assert_true(shmi_faa_64(&x, 3) == UINT64_MAX);
     assert_true(x == 2);
+    assert_true(shmi_faa_rlx_64(&x, UINT64_MAX) == 2);
+    assert_true(shmi_faa_rlx_64(&x, 1) == 1);
     assert_true(shmi_swap_64(&x, UINT64_C(1) << 63) == 2);
     assert_true(x == UINT64_C(1) << 63);
 }
@@ -78,10 +82,16 @@ cas_stores_only_over_what_is_expected(void **state)
     assert_true(w == 6 && seen == 5);
     assert_false(shmi_cas_32(&w, &seen, 7));
     assert_true(w == 6 && seen == 6);
+    assert_true(shmi_cas_rel_32(&w, &seen, 7));
+    assert_false(shmi_cas_rel_32(&w, &seen, 8));
+    assert_true(w == 7 && seen == 7);
     assert_false(shmi_cas_64(&x, &found, 7));
     assert_true(x == UINT64_C(5) << 32 && found == x);
     assert_true(shmi_cas_64(&x, &found, 7));
     assert_true(x == 7 && found == UINT64_C(5) << 32);
+    assert_false(shmi_cas_rel_64(&x, &found, 8));
+    assert_true(shmi_cas_rel_64(&x, &found, 8));
+    assert_true(x == 8 && found == 7);
 }
 
 static void

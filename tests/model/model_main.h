@@ -128,6 +128,7 @@ model_begin(const model_case *c)
     __builtin_memset(M.where, 0, sizeof M.where);
     __builtin_memset(M.loc, 0, sizeof M.loc);
     M.arena_used = 0;
+    M.dead = 0;
     M.stores_used = 0;
     M.locs = MODEL_LOC_FIRST;
     M.lanes = 0;
@@ -310,6 +311,7 @@ static const model_mutant model_mutants[] = {
     { MODEL_FENCE, MODEL_REL, "none", MODEL_RLX },
     { MODEL_FENCE, MODEL_SC_ORDER, "acq_rel", MODEL_ACQ_REL },
     { MODEL_FENCE, MODEL_SC_ORDER, "none", MODEL_RLX },
+    { MODEL_CAS, MODEL_REL, "rlx", MODEL_RLX },
     { MODEL_CAS, MODEL_CAS_ORDER, "acq", MODEL_ACQ | MODEL_FAIL_ACQ },
     { MODEL_CAS, MODEL_CAS_ORDER, "rel", MODEL_REL | MODEL_FAIL_ACQ },
     { MODEL_CAS, MODEL_CAS_ORDER, "fail_rlx", MODEL_ACQ_REL },
