@@ -91,6 +91,10 @@ MODEL_API bool model_ended(uint32_t thread);
 /* Remember that 0..63 came out of this execution.                         */
 MODEL_API void model_outcome(unsigned outcome);
 
+/* A participant that is no thread of the case died before it began; else
+ * those live.  In setup only.                                             */
+MODEL_API void model_dead(uint32_t participant);
+
 /* The kernel's answer to "does somebody else hold byte `offset`": is the
  * thread of that number alive.  Stands for shmi_lock_probe.               */
 MODEL_API int model_lock_probe(int fd, uint64_t offset);

@@ -114,6 +114,7 @@ typedef struct model_engine {
     model_node node[MODEL_STEPS];
     int32_t  depth, fixed, last_global;
     uint32_t stop_at, step_limit;
+    uint32_t dead;                  /* bits: of model_dead                  */
     uint64_t seed, run, outcomes;
     uint64_t executions, complete, steps, states;
 } model_engine;

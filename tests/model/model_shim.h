@@ -372,10 +372,13 @@ static int
 model_lock_probe(int fd, uint64_t offset)
 {
     (void)fd;
-    if (M.phase != MODEL_RUN || offset >= (uint64_t)M.threads)
-        return offset < MODEL_THREADS && M.thread[offset].status != MODEL_KILLED;
+    if (offset >= MODEL_THREADS) return 0;
+    if (offset >= (uint64_t)M.threads) return !(M.dead >> offset & 1);
+    if (M.phase != MODEL_RUN) return M.thread[offset].status != MODEL_KILLED;
     return (int)model_life(MODEL_ALIVE, (uint32_t)offset);
 }
+
+static void model_dead(uint32_t participant) { M.dead |= 1u << participant; }
 
 static bool
 model_ended(uint32_t thread)
