@@ -103,7 +103,7 @@ typedef struct shmc_mpmc_shm {
     uint64_t redelivered;           /* W adopters, faa            R stats   */
     uint64_t dropped;               /* W whoever drops, faa       R stats   */
     uint8_t  pad2[SHMC_LINE - 32];
-    uint64_t orphans[SHMI_MPMC_ORPHANS]; /* W anybody, CAS (R6) R cons. (A6)*/
+    uint64_t orphans[SHMI_MPMC_ORPHANS]; /* W settlers, CAS (R6) R all (A6)  */
 } shmc_mpmc_shm;                    /* seats and cells follow               */
 SHMC_LAYOUT_AT(shmc_mpmc_shm, ring, 0);
 SHMC_LAYOUT_AT(shmc_mpmc_shm, tail, 1 * SHMC_LINE);
@@ -284,7 +284,8 @@ SHMC_INLINE uint64_t
 shmi_mpmc_guess(const uint64_t *index, uint64_t next, uint32_t *wary)
 {
     if (SHMI_LIKELY(*wary == 0)) return next;
-    const uint64_t pos = shmi_load_acq_64(index);   /* A1 <- R1, A2 <- R2   */
+    /* Relaxed: the cell's word and the CAS tell whether it is right.      */
+    const uint64_t pos = shmi_load_rlx_64(index);
     *wary = pos == next ? *wary - 1 : (uint32_t)SHMI_MPMC_WARY;
     return pos;
 }
@@ -329,10 +330,11 @@ shmi_mpmc_claim_tail(shmc_mpmc *q, uint64_t stride, uint32_t want,
                              shmi_mpmc_intent(SHMI_MPMC_ENQ, p, n));
             *pos = p;
             /* R1 -> A1: the intent happens before what sees the claim.    */
-            if (SHMI_LIKELY(shmi_cas_64(&q->shm->tail, &p, p + n))) {
+            if (SHMI_LIKELY(shmi_cas_rel_64(&q->shm->tail, &p, p + n))) {
                 q->push_next = *pos + n;
                 return (int)n;
             }
+            p = shmi_load_acq_64(&q->shm->tail);        /* A1, as above     */
         } else {
             uint64_t next;
             const int r = shmi_mpmc_push_stuck(q, p, tries, &next);
@@ -369,10 +371,11 @@ shmi_mpmc_claim_head(shmc_mpmc *q, uint64_t stride, uint32_t want,
                              shmi_mpmc_intent(SHMI_MPMC_DEQ, p, n));
             *pos = p;
             /* R2 -> A2: the intent happens before what sees the claim.    */
-            if (SHMI_LIKELY(shmi_cas_64(&q->shm->head, &p, p + n))) {
+            if (SHMI_LIKELY(shmi_cas_rel_64(&q->shm->head, &p, p + n))) {
                 q->pop_next = *pos + n;
                 return (int)n;
             }
+            p = shmi_load_acq_64(&q->shm->head);        /* A2, as above     */
         } else {
             const int r = shmi_mpmc_pop_stuck(q, p, tries, &next);
             if (r == SHMC_OK) {
@@ -433,7 +436,7 @@ shmc_mpmc_push(shmc_mpmc *q, const void *msg, uint32_t bytes)
         shmi_mpmc_intend(&q->seat->intent,
                          shmi_mpmc_intent(SHMI_MPMC_ENQ, pos, 1));
         /* R1 -> A1: the intent happens before what sees the claim.        */
-        mine = shmi_cas_64(&shm->tail, &seen, pos + 1);
+        mine = shmi_cas_rel_64(&shm->tail, &seen, pos + 1);
     }
     if (SHMI_UNLIKELY(!mine)) {
         const int r = shmi_mpmc_push_slow(q, &seen);
@@ -480,7 +483,7 @@ shmc_mpmc_pop(shmc_mpmc *q, void *msg, uint32_t bytes)
         shmi_mpmc_intend(&q->seat->word[0],
                          shmi_mpmc_intent(SHMI_MPMC_DEQ, pos, 1));
         /* R2 -> A2: the intent happens before what sees the claim.        */
-        mine = shmi_cas_64(&shm->head, &seen, pos + 1);
+        mine = shmi_cas_rel_64(&shm->head, &seen, pos + 1);
     }
     if (SHMI_UNLIKELY(!mine)) {
         const int r = shmi_mpmc_pop_slow(q, &seen);
@@ -581,7 +584,7 @@ shmi_mpmc_loan_end(shmc_mpmc *q, unsigned state)
     shmi_store_rel_64(shmi_mpmc_cell(q, shmi_mpmc_stride(q->slot_bytes),
                                      q->loan_pos),
                       shmi_mpmc_word(q->loan_pos, state));
-    if (state == SHMI_MPMC_TOMB) (void)shmi_faa_64(&q->shm->tombs, 1);
+    if (state == SHMI_MPMC_TOMB) (void)shmi_faa_rlx_64(&q->shm->tombs, 1);
     shmi_mpmc_pushed(q);
     return SHMC_OK;
 }
@@ -639,9 +642,9 @@ shmc_mpmc_used(const shmc_mpmc *q)
 {
     if (SHMI_UNLIKELY(!q->shm)) return 0;
     /* A2 <- R2 first: whoever moved head that far had seen tail beyond it,
-     * so that tail, loaded after it, is not behind.                       */
+     * so that tail, loaded after it and relaxed, is not behind.           */
     const uint64_t head = shmi_load_acq_64(&q->shm->head);
-    const uint64_t used = shmi_load_acq_64(&q->shm->tail) - head;
+    const uint64_t used = shmi_load_rlx_64(&q->shm->tail) - head;
     return (uint32_t)(used <= q->mask ? used : q->mask + 1);
 }
 
@@ -678,7 +681,8 @@ shmi_mpmc_covered(const shmc_mpmc *q, bool push, uint64_t pos)
     for (uint32_t i = 0; i < q->seat_count; i++) {
         const shmi_seat_shm *seat = &q->seats[i];
         /* The owner first: the claimer sat down before it claimed, so that
-         * it, or who sat there after its death, is who we read.            */
+         * it, or who sat there later, is who we read; and if it left since,
+         * we have what it published.                                       */
         const uint64_t owner = shmi_load_acq_64(&seat->owner);
         /* A5 <- R5: what its owner published before happens before.        */
         const uint64_t intent = shmi_load_acq_64(push ? &seat->intent
@@ -696,7 +700,7 @@ static void
 shmi_mpmc_untomb(shmc_mpmc *q, uint64_t pos)
 {
     uint64_t seen = shmi_mpmc_word(pos, SHMI_MPMC_TOMB);
-    if (shmi_cas_64(shmi_mpmc_at(q, pos), &seen,
+    if (shmi_cas_rel_64(shmi_mpmc_at(q, pos), &seen,
                     shmi_mpmc_word(pos + q->mask + 1, SHMI_MPMC_FREE)) &&
         q->waitable)
         shmi_bell_ring(&q->shm->writable, q->asymmetric);
@@ -711,22 +715,22 @@ shmi_mpmc_bury(shmc_mpmc *q, uint64_t pos)
     /* A1 <- R1: the claimer's intent happens before our look at the seats. */
     const uint64_t ahead = shmi_load_acq_64(&q->shm->tail) - pos;
     if (ahead == 0) return SHMC_EAGAIN;
-    if (ahead > q->mask + 1)        /* I1, unless head has moved since      */
-        return shmi_load_acq_64(&q->shm->head) == pos ? SHMC_ECORRUPT
+    if (ahead > q->mask + 1)        /* I1, unless head has moved: tail knows */
+        return shmi_load_rlx_64(&q->shm->head) == pos ? SHMC_ECORRUPT
                                                       : SHMI_MPMC_RETRY;
     if (shmi_mpmc_covered(q, true, pos)) return SHMC_EAGAIN;
-    if (shmi_cas_64(shmi_mpmc_at(q, pos), &seen,
+    if (shmi_cas_rel_64(shmi_mpmc_at(q, pos), &seen,
                     shmi_mpmc_word(pos, SHMI_MPMC_TOMB)))
-        (void)shmi_faa_64(&q->shm->tombs, 1);
+        (void)shmi_faa_rlx_64(&q->shm->tombs, 1);
     return SHMI_MPMC_RETRY;
 }
 
 /* >>mpmc: taking over ------------------------------------------------------ */
 
-enum { SHMI_MPMC_GONE, SHMI_MPMC_HELD, SHMI_MPMC_DROPPED, SHMI_MPMC_ADOPTED };
+enum { SHMI_MPMC_LEFT, SHMI_MPMC_DROPPED, SHMI_MPMC_ADOPTED };
 
 /* Take over the message of pos < head if its holder is dead, or drop it.
- * HELD: by somebody alive, or who moves on it just now.
+ * LEFT: gone, or held by somebody alive, or who moves on it just now.
  * Crash   before the CAS nothing has happened; after it we are the holder,
  *         dead, and our intent says so (I4).                               */
 static int
@@ -736,25 +740,25 @@ shmi_mpmc_adopt(shmc_mpmc *q, uint64_t pos)
     /* A3 <- R3, or the CAS below of who took it over before us: then that
      * adopter's intent happens before our look at the seats.               */
     uint64_t seen = shmi_load_acq_64(cell);
-    if (!shmi_mpmc_full(seen, pos)) return SHMI_MPMC_GONE;
-    if (shmi_mpmc_covered(q, false, pos)) return SHMI_MPMC_HELD;
+    if (!shmi_mpmc_full(seen, pos)) return SHMI_MPMC_LEFT;
+    if (shmi_mpmc_covered(q, false, pos)) return SHMI_MPMC_LEFT;
     if (q->drop) {
-        if (!shmi_cas_64(cell, &seen, shmi_mpmc_word(pos + q->mask + 1,
+        if (!shmi_cas_rel_64(cell, &seen, shmi_mpmc_word(pos + q->mask + 1,
                                                      SHMI_MPMC_FREE)))
-            return SHMI_MPMC_HELD;
-        (void)shmi_faa_64(&q->shm->dropped, 1);
+            return SHMI_MPMC_LEFT;
+        (void)shmi_faa_rlx_64(&q->shm->dropped, 1);
         if (q->waitable) shmi_bell_ring(&q->shm->writable, q->asymmetric);
         return SHMI_MPMC_DROPPED;
     }
     /* R5 -> A5, before the CAS (I4).                                       */
     shmi_store_rel_64(&q->seat->word[0],
                       shmi_mpmc_intent(SHMI_MPMC_DEQ, pos, 1));
-    if (!shmi_cas_64(cell, &seen, (seen & ~SHMI_MPMC_AGAIN) |
+    if (!shmi_cas_rel_64(cell, &seen, (seen & ~SHMI_MPMC_AGAIN) |
                                   ((seen + 4) & SHMI_MPMC_AGAIN))) {
         shmi_store_rel_64(&q->seat->word[0], 0);
-        return SHMI_MPMC_HELD;
+        return SHMI_MPMC_LEFT;
     }
-    (void)shmi_faa_64(&q->shm->redelivered, 1);
+    (void)shmi_faa_rlx_64(&q->shm->redelivered, 1);
     return SHMI_MPMC_ADOPTED;
 }
 
@@ -782,17 +786,14 @@ shmi_mpmc_pending(const shmc_mpmc *q, uint64_t intent, uint32_t *i,
     return false;
 }
 
-/* Take over one message that a dead consumer's intent covers.              */
-static int
+/* Take over one message that a dead consumer's intent covers, if one is
+ * left that nobody alive holds.                                            */
+static bool
 shmi_mpmc_adopt_one(shmc_mpmc *q, uint64_t intent, uint64_t *found)
 {
-    int left = SHMI_MPMC_GONE;
-    for (uint32_t i = 0; shmi_mpmc_pending(q, intent, &i, found); i++) {
-        const int r = shmi_mpmc_adopt(q, *found);
-        if (r == SHMI_MPMC_ADOPTED) return r;
-        if (r == SHMI_MPMC_HELD) left = r;
-    }
-    return left;
+    for (uint32_t i = 0; shmi_mpmc_pending(q, intent, &i, found); i++)
+        if (shmi_mpmc_adopt(q, *found) == SHMI_MPMC_ADOPTED) return true;
+    return false;
 }
 
 /* Look for messages of dead consumers, in the orphans and in their seats.
@@ -801,26 +802,22 @@ static bool
 shmi_mpmc_rescue(shmc_mpmc *q, uint64_t *found)
 {
     for (uint32_t i = 0; i < SHMI_MPMC_ORPHANS; i++) {
-        /* A6 <- R6: head was beyond its positions before it was put here.  */
-        uint64_t intent = shmi_load_acq_64(&q->shm->orphans[i]);
-        if (intent == 0) continue;
-        const int r = shmi_mpmc_adopt_one(q, intent, found);
-        if (r == SHMI_MPMC_ADOPTED) return true;
-        if (r == SHMI_MPMC_GONE)
-            (void)shmi_cas_64(&q->shm->orphans[i], &intent, 0);
+        /* Relaxed: only to find.  One that is done with stays until another
+         * takes its place.                                                 */
+        const uint64_t intent = shmi_load_rlx_64(&q->shm->orphans[i]);
+        if (intent != 0 && shmi_mpmc_adopt_one(q, intent, found)) return true;
     }
     for (uint32_t i = 0; i < q->seat_count; i++) {
         const shmi_seat_shm *seat = &q->seats[i];
-        /* Acquire, but only to find: shmi_mpmc_adopt asks all seats again.  */
-        const uint64_t owner = shmi_load_acq_64(&seat->owner);
-        const uint64_t intent = shmi_load_acq_64(&seat->word[0]);
+        /* Relaxed: only to find; shmi_mpmc_adopt asks all seats again.      */
+        const uint64_t owner = shmi_load_rlx_64(&seat->owner);
+        const uint64_t intent = shmi_load_rlx_64(&seat->word[0]);
         uint32_t at = 0;
         if (owner == 0 || intent == 0 ||
             !shmi_mpmc_pending(q, intent, &at, found) ||
             shmi_owner_alive(q->segment, owner))
             continue;
-        if (shmi_mpmc_adopt_one(q, intent, found) == SHMI_MPMC_ADOPTED)
-            return true;
+        if (shmi_mpmc_adopt_one(q, intent, found)) return true;
     }
     return false;
 }
@@ -837,18 +834,20 @@ shmi_mpmc_settle(void *ctx, uint32_t i)
     shmc_mpmc *q = (shmc_mpmc *)ctx;
     uint64_t pos = 0;
     uint32_t at = 0;
-    /* The owner was found dead: the kernel saw its lock go after its last
-     * store, so that this word, and head below, are its last.              */
-    const uint64_t intent = shmi_load_acq_64(&q->seats[i].word[0]);
+    /* Relaxed: the owner was found dead, and the kernel saw its lock go after
+     * its last store, so that this word, and head below, are its last.     */
+    const uint64_t intent = shmi_load_rlx_64(&q->seats[i].word[0]);
     if (!shmi_mpmc_pending(q, intent, &at, &pos)) return SHMC_OK;
     for (uint32_t k = 0; k < SHMI_MPMC_ORPHANS; k++) {
         uint64_t *orphan = &q->shm->orphans[k];
+        /* A6 <- R6: head was beyond its positions when it was put here, so
+         * that we do not take it for done with.                            */
         uint64_t seen = shmi_load_acq_64(orphan);
         at = 0;
         if (seen == intent) break;
         if (seen != 0 && shmi_mpmc_pending(q, seen, &at, &pos)) continue;
-        /* R6 -> A6: our load of head happens before an adopter's.          */
-        if (shmi_cas_64(orphan, &seen, intent)) break;
+        /* R6 -> A6: our load of head happens before the next settler's.    */
+        if (shmi_cas_rel_64(orphan, &seen, intent)) break;
     }
     return SHMC_OK;
 }
@@ -904,16 +903,16 @@ shmi_mpmc_push_stuck(shmc_mpmc *q, uint64_t pos, uint32_t tries, uint64_t *next)
     /* A2 <- R2: the claimer's intent happens before our look at the seats. */
     const uint64_t claimed = shmi_load_acq_64(&q->shm->head) - old;
     if (claimed == 0) return SHMC_EAGAIN;
-    if (claimed > lap) {            /* I1, unless tail has moved since      */
-        *next = shmi_load_acq_64(&q->shm->tail);
+    if (claimed > lap) {            /* I1, unless tail has moved: head knows */
+        *next = shmi_load_rlx_64(&q->shm->tail);
         return *next == pos ? SHMC_ECORRUPT : SHMI_MPMC_RETRY;
     }
     if (tomb) {
         shmi_mpmc_untomb(q, old);
         return SHMI_MPMC_RETRY;
     }
-    if (!full)                      /* I2: it was full when it was claimed  */
-        return shmi_load_acq_64(cell) == seen ? SHMC_ECORRUPT
+    if (!full)                      /* I2: head knows that it was full      */
+        return shmi_load_rlx_64(cell) == seen ? SHMC_ECORRUPT
                                               : SHMI_MPMC_RETRY;
     if (q->drop) {
         q->look = shmi_mpmc_adopt(q, old) == SHMI_MPMC_DROPPED;
@@ -937,11 +936,13 @@ shmi_mpmc_pop_stuck(shmc_mpmc *q, uint64_t pos, uint32_t tries, uint64_t *next)
     if (seen == shmi_mpmc_word(pos, SHMI_MPMC_TOMB)) {
         /* No intent: nothing can be lost; who dies here leaves a tomb with
          * head beyond it, which anybody may free (I5).                     */
-        if (shmi_cas_64(&q->shm->head, next, pos + 1)) {
-            *next = pos + 1;
-            (void)shmi_faa_64(&q->shm->skipped, 1);
-            shmi_mpmc_untomb(q, pos);
+        if (!shmi_cas_rel_64(&q->shm->head, next, pos + 1)) {
+            *next = shmi_load_acq_64(&q->shm->head);    /* A2, as below     */
+            return SHMI_MPMC_RETRY;
         }
+        *next = pos + 1;
+        (void)shmi_faa_rlx_64(&q->shm->skipped, 1);
+        shmi_mpmc_untomb(q, pos);
         return SHMI_MPMC_RETRY;
     }
     /* A2 <- R2, as for tail in shmi_mpmc_push_stuck.                       */
@@ -1291,20 +1292,21 @@ shmc_mpmc_stats_get(const shmc_mpmc *q, shmc_mpmc_stats *out)
     memset(out, 0, sizeof *out);
     if (!q->shm) return SHMC_ECLOSED;
     if (q->epoch != shmi_fork_epoch) return SHMC_EFORKED;
-    /* Relaxed: counts, each for itself; they are read before what they are
-     * subtracted from, so that the difference does not turn negative.      */
+    /* Relaxed all: each is a count for people.                             */
     out->tombs = shmi_load_rlx_64(&q->shm->tombs);
     out->redelivered = shmi_load_rlx_64(&q->shm->redelivered);
     out->dropped = shmi_load_rlx_64(&q->shm->dropped);
     const uint64_t gone = shmi_load_rlx_64(&q->shm->skipped) + out->dropped;
-    out->popped = shmi_load_acq_64(&q->shm->head) - gone;
-    out->pushed = shmi_load_acq_64(&q->shm->tail) - out->tombs;
+    const uint64_t head = shmi_load_rlx_64(&q->shm->head);
+    const uint64_t tail = shmi_load_rlx_64(&q->shm->tail);
+    out->popped = head > gone ? head - gone : 0;
+    out->pushed = tail > out->tombs ? tail - out->tombs : 0;
     out->used = shmc_mpmc_used(q);
     out->slot_count = (uint32_t)(q->mask + 1);
     out->max_handles = q->seat_count;
     for (uint32_t i = 0; i < q->seat_count; i++)
         out->handles += shmi_owner_alive(
-            q->segment, shmi_load_acq_64(&q->seats[i].owner));
+            q->segment, shmi_load_rlx_64(&q->seats[i].owner));
     return SHMC_OK;
 }
 
