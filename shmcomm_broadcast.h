@@ -636,9 +636,10 @@ shmi_bcast_join_publisher(shmc_bcast *h)
     h->intent = &h->pubs[h->seat].intent;
     h->head_shm = &h->pubs[h->seat].word[SHMI_PUB_HEAD];
     /* A4 <- R4 of the last owner, through the seat's owner word.          */
-    h->low = shmi_load_acq_64(&line->low);
-    h->head = shmi_load_acq_64(h->head_shm);
-    /* R2 -> A2 for the last owner, who moved low and wrote nothing there. */
+    h->low = shmi_load_rlx_64(&line->low);
+    h->head = shmi_load_rlx_64(h->head_shm);
+    /* R2 -> A2 for the last owner, who moved low and wrote nothing there;
+     * R3 -> A3 for tail below.                                            */
     shmi_fence_rel();
     /* 2^63 bytes take 14 years of 20 GB/s: what is beyond was scribbled, and
      * `at` of a cell, which does not wrap, can always be told from low.    */
@@ -658,14 +659,14 @@ shmi_bcast_join_publisher(shmc_bcast *h)
     if (!h->alone) return SHMC_OK;
     h->next = tail;
     /* Its last owner may have died between DONE and tail.                 */
-    while (shmi_load_acq_64(&h->cells[h->next & h->mask].stamp) ==
+    while (shmi_load_rlx_64(&h->cells[h->next & h->mask].stamp) ==
            shmi_stamp(h->next, SHMI_DONE)) {
         if (++h->next - tail < h->slot_count) continue;
         shmi_seat_drop(&h->pubs[h->seat]);
         return shmi_fail(SHMC_ECORRUPT, "broadcast ring: messages beyond its "
                          "tail %llu: damaged", (unsigned long long)tail);
     }
-    shmi_store_rel_64(&h->shm->tail, h->next);      /* R3 -> A3             */
+    shmi_store_rlx_64(&h->shm->tail, h->next);
     return SHMC_OK;
 }
 
@@ -680,7 +681,7 @@ shmi_bcast_first(const shmc_bcast *h, uint64_t tail, int32_t history)
     if (back > h->slot_count) back = h->slot_count;
     for (; back > 0; back--) {
         const uint64_t p = tail - back;
-        const uint64_t stamp = shmi_load_acq_64(&h->cells[p & h->mask].stamp);
+        const uint64_t stamp = shmi_load_rlx_64(&h->cells[p & h->mask].stamp);
         /* VOID at p: a new ring, which began behind p.                    */
         if ((int64_t)(stamp - shmi_stamp(p, SHMI_DONE)) <= 0) break;
     }
@@ -692,7 +693,7 @@ shmi_bcast_first(const shmc_bcast *h, uint64_t tail, int32_t history)
 static int
 shmi_bcast_count_seat(const shmc_bcast *h)
 {
-    uint64_t seats = shmi_load_acq_64(&h->shm->seats);
+    uint64_t seats = shmi_load_rlx_64(&h->shm->seats);
 
     for (uint32_t i = 0; i <= h->max_subscribers; i++)
         if (seats > h->seat ||
@@ -734,7 +735,7 @@ shmi_bcast_join_subscriber(shmc_bcast *h, uint32_t role, int32_t history)
     h->joined = h->kept = tail;
     h->next = h->first = shmi_bcast_first(h, tail, history);
     h->blocked_at = h->next - 1;
-    if (h->seated) shmi_store_rel_64(h->cursor, h->next);
+    if (h->seated) shmi_store_rlx_64(h->cursor, h->next);   /* behind F2    */
     if (history == SHMI_BCAST_BEGIN) h->joined = h->next = 0;
     return SHMC_OK;
 }
@@ -877,7 +878,7 @@ shmc_bcast_stats_get(const shmc_bcast *h, shmc_bcast_stats *out)
 
     memset(out, 0, sizeof *out);
     if (r != SHMC_OK) return r;
-    out->sent = shmi_load_acq_64(&h->shm->tail);
+    out->sent = shmi_load_rlx_64(&h->shm->tail);
     out->voids = shmi_load_rlx_64(&h->shm->voids);
     out->dropped = shmi_load_rlx_64(&h->shm->dropped);
     for (uint32_t i = 0; i < h->max_publishers; i++)
@@ -900,11 +901,11 @@ shmc_bcast_stats_get(const shmc_bcast *h, shmc_bcast_stats *out)
 static void
 shmi_bcast_look(shmc_bcast *h, bool full)
 {
-    uint64_t least = shmi_load_acq_64(&h->shm->tail);
+    uint64_t least = shmi_load_rlx_64(&h->shm->tail);
 
-    shmi_fence_sc();                /* F3 pairs with F2                     */
+    shmi_fence_sc();                /* F3 pairs with F2; A3 <- R3           */
     const uint64_t tail = least;
-    uint64_t seats = shmi_load_acq_64(&h->shm->seats);
+    uint64_t seats = shmi_load_rlx_64(&h->shm->seats);
     if (seats > h->max_subscribers) seats = h->max_subscribers;
     for (uint64_t i = 0; i < seats; i++) {
         shmi_seat_shm *seat = &h->subs[i];
@@ -973,7 +974,7 @@ shmi_bcast_cell_free(const shmc_bcast *h, uint64_t position)
     if (SHMI_LIKELY((stamp | 1) == (last | 1))) return SHMI_TAKE;
     /* Somebody was faster (or the stamp is damaged, and gets replaced).   */
     if ((int64_t)(stamp - shmi_stamp(position, 0)) >= 0 &&
-        shmi_load_acq_64(&h->shm->tail) != position) return SHMI_RETRY;
+        shmi_load_rlx_64(&h->shm->tail) != position) return SHMI_RETRY;
     /* The last lap's owner is inside, died, or passed.  By I2 the intents
      * of all that may be inside are visible: tail showed us their claims.
      * Should tail be stale, the claim that follows fails.                 */
@@ -1063,7 +1064,7 @@ shmi_bcast_all_read(shmc_bcast *h, uint64_t position)
     if ((int64_t)(h->gate - position) > 0) return true;
     /* At tail or later: a claim that the seat's last owner died before.
      * Nobody ever saw the record, and nobody may move tail past it but us. */
-    if ((int64_t)(position - shmi_load_acq_64(&h->shm->tail)) >= 0) return true;
+    if ((int64_t)(position - shmi_load_rlx_64(&h->shm->tail)) >= 0) return true;
     shmi_bcast_look(h, h->idle++ % SHMI_BCAST_FULL == SHMI_BCAST_FULL - 1);
     return (int64_t)(h->gate - position) > 0;
 }
@@ -1144,7 +1145,7 @@ shmi_bcast_publish_record(shmc_bcast *h, uint32_t bytes)
     if (r == SHMC_OK) return r;
     h->head = at;                   /* not referred to: ours again          */
     h->offset = offset;
-    shmi_store_rel_64(h->head_shm, h->head);      /* R4   */
+    shmi_store_rlx_64(h->head_shm, h->head);
     return r;
 }
 
@@ -1249,7 +1250,7 @@ shmi_bcast_skip(shmc_bcast *h, uint64_t to)
 static int
 shmi_bcast_lapped(shmc_bcast *h)
 {
-    const uint64_t tail = shmi_load_acq_64(&h->shm->tail);  /* A3 <- R3     */
+    const uint64_t tail = shmi_load_rlx_64(&h->shm->tail);  /* behind A7    */
     const uint64_t clear = h->slot_count / 8 ? h->slot_count / 8 : 1;
     uint64_t to = tail - h->slot_count + clear;
 
@@ -1285,7 +1286,7 @@ shmi_bcast_inspect(shmc_bcast *h, const uint64_t *stamp_at)
             return SHMC_EAGAIN;
     }
     /* I2: looked at again after the intents, is it DONE (or past) now?    */
-    if ((int64_t)(shmi_load_acq_64(stamp_at) - shmi_stamp(h->next, 0)) >=
+    if ((int64_t)(shmi_load_rlx_64(stamp_at) - shmi_stamp(h->next, 0)) >=
         SHMI_DONE) return SHMC_OK;
     h->next++;
     h->passed++;
