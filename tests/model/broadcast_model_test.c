@@ -280,6 +280,16 @@ reliable_arena(void *state)
     s.in_place = true;
 }
 
+/* Nobody ever sat down but the publisher.                                 */
+static void
+reliable_new(void *state)
+{
+    (void)state;
+    format((shmc_bcast_desc){ .mode = SHMC_RELIABLE }, 0, 0);
+    sit(0, SHMC_PRODUCER);
+    s.messages = s.tries = 3;
+}
+
 /* One seat for subscribers, an arena that is full, none of it read.       */
 static void
 full_arena(void *state)
@@ -354,14 +364,35 @@ seats(void *state)
     seat_of_two((shmc_bcast_desc){ 0 });
 }
 
+/* One cell is taken, one is left.                                         */
+static void
+seats_reliable(void *state)
+{
+    (void)state;
+    seat_of_two((shmc_bcast_desc){ .mode = SHMC_RELIABLE });
+    send_before(3, 1);
+}
+
+/* The arena of publisher 1 is full.                                       */
+static void
+publishers_full(void *state)
+{
+    (void)state;
+    two_publishers_in(with_arena(SHMC_RELIABLE));
+    s.size = LARGE;
+    s.in_place = true;
+    send_before(1, 2);
+    s.messages = 1;
+    s.tries = 4;
+}
+
 static void
 seats_arena(void *state)
 {
     (void)state;
-    s.size = LARGE;
-    s.in_place = true;
     seat_of_two(with_arena(SHMC_LOSSY));
     s.size = LARGE;
+    s.in_place = true;
 }
 
 static void
@@ -858,6 +889,14 @@ static const model_case cases[] = {
            recv_2, nothing_lost), .executions = 20000 },
     { CASE("bcast_sits_down", reliable_empty, send_in_order_0, come_1, NULL,
            nothing_lost) },
+    { CASE("bcast_sits_down_first", reliable_new, send_in_order_0, come_1,
+           NULL, nothing_lost) },
+    { CASE("bcast_sits_down_history", reliable_new, send_in_order_0,
+           come_for_history_1, NULL, whole) },
+    { CASE("bcast_full_for_one", seats_reliable, send_0, recv_1, NULL,
+           nothing_lost) },
+    { CASE("bcast_reliable_dies", publishers_full, send_0, send_1, recv_2,
+           nothing_lost), STOPS(MODEL_KILL, 0), .executions = 2000 },
     { CASE("bcast_reliable_arena", reliable_arena, send_in_order_0, recv_1,
            NULL, nothing_lost) },
     { CASE("bcast_subscriber_stops", reliable_one, send_in_order_0, recv_1,
@@ -888,6 +927,8 @@ static const model_case cases[] = {
            goes_on), STOPS(MODEL_KILL, 0), .executions = 2000 },
     { CASE("bcast_replaced_arena_of_two", seats_arena, send_0, recv_1,
            send_next_2, goes_on), STOPS(MODEL_KILL, 0), .executions = 2000 },
+    { CASE("bcast_replaced_history", lossy, send_0, come_for_history_1,
+           send_next_2, whole), STOPS(MODEL_KILL, 0), .executions = 2000 },
     { CASE("bcast_hands_over", lossy, send_and_leave_0, recv_1,
            send_when_free_2, nothing_lost) },
     { CASE("bcast_hands_over_arena", lossy_arena, send_and_leave_0, recv_1,
