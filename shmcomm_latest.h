@@ -268,12 +268,14 @@ shmc_latest_read(shmc_latest *c, void *out, uint32_t bytes,
 
 /* Borrow the latest value where it lies, 128-byte aligned.  It may change
  * under the reader's eyes: only shmc_latest_release tells if it was whole.
+ * After an error *value is NULL and *version is 0.
  * Cost  wait-free, O(1).  Errors  as shmc_latest_read.                    */
 SHMC_INLINE int
 shmc_latest_borrow(const shmc_latest *c, const void **value,
                    uint64_t *version)
 {
     *value = NULL;
+    *version = 0;
     if (SHMI_UNLIKELY(c->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
     if (SHMI_UNLIKELY(!c->shm)) return SHMC_ECLOSED;
     const int rc = shmi_latest_look(c, version);

@@ -160,7 +160,7 @@ wrong_calls_are_refused_and_change_nothing(void **state)
 {
     (void)state;
     cell t;
-    uint64_t v = 7, version = 0;
+    uint64_t v = 7, version = 5;
     void *slot;
     const void *view;
     shmc_latest none;
@@ -169,6 +169,7 @@ wrong_calls_are_refused_and_change_nothing(void **state)
     cell_open(&t, 8, 4, 0);
     assert_int_equal(shmc_latest_read(&t.r, &v, 8, NULL), SHMC_EAGAIN);
     assert_int_equal(shmc_latest_borrow(&t.r, &view, &version), SHMC_EAGAIN);
+    assert_true(view == NULL && version == 0);
     assert_int_equal(shmc_latest_write(&t.w, &v, 4), SHMC_EMSGSIZE);
     assert_int_equal(shmc_latest_read(&t.r, &v, 4, NULL), SHMC_EMSGSIZE);
     assert_int_equal(shmc_latest_read_wait(&t.r, &v, 4, NULL, 0),
@@ -182,7 +183,9 @@ wrong_calls_are_refused_and_change_nothing(void **state)
     assert_int_equal(shmc_latest_loan(&none, &slot), SHMC_ECLOSED);
     assert_int_equal(shmc_latest_commit(&none), SHMC_ECLOSED);
     assert_int_equal(shmc_latest_read(&none, &v, 8, NULL), SHMC_ECLOSED);
+    version = 5;
     assert_int_equal(shmc_latest_borrow(&none, &view, &version), SHMC_ECLOSED);
+    assert_true(view == NULL && version == 0);
     assert_int_equal(shmc_latest_release(&none, 0), SHMC_ECLOSED);
     assert_int_equal(shmc_latest_read_wait(&none, &v, 8, NULL, 0),
                      SHMC_ECLOSED);
