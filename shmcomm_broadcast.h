@@ -404,7 +404,7 @@ SHMC_INLINE uint64_t shmc_bcast_gap(const shmc_bcast *h) { return h->gap; }
 typedef struct shmi_bcast_geometry {
     uint64_t pubs_at, arena_lines_at, subs_at, cells_at, arenas_at, total;
     uint64_t arena_bytes;
-    uint32_t slot_count, max_bytes, publishers, subscribers, mode, waitable;
+    uint32_t slot_count, max_bytes, publishers, subscribers, mode, waitable, flags;
 } shmi_bcast_geometry;
 
 static uint64_t
@@ -424,46 +424,37 @@ shmi_bcast_place(shmi_bcast_geometry *g)
     g->total = g->arenas_at + g->publishers * g->arena_bytes;
 }
 
-static bool
-shmi_bcast_sane(const shmi_bcast_geometry *g)
+/* Reject sizes that cannot be, naming the field.                          */
+static int
+shmi_bcast_check(const shmi_bcast_geometry *g, uint32_t max_subscribers)
 {
     const uint64_t least = 2 * shmi_bcast_record_span(g->max_bytes);
-
-    return shmi_is_pow2(g->slot_count) && g->slot_count >= 2 &&
-           g->slot_count <= 1u << 24 && g->max_bytes >= 1 &&
-           g->max_bytes <= 1u << 30 && g->publishers >= 1 &&
-           g->publishers <= 1024 && g->subscribers <= 4096 &&
-           (g->mode == SHMC_LOSSY || g->mode == SHMC_RELIABLE) &&
-           (g->mode == SHMC_LOSSY) == (g->subscribers == 0) &&
-           g->waitable <= 1 && g->arena_bytes % SHMC_LINE == 0 &&
-           g->arena_bytes <= UINT64_C(1) << 40 &&
-           (g->max_bytes <= SHMC_BCAST_INLINE_BYTES ||
-            g->arena_bytes >= least);
-}
-
-/* Say which field of a desc that is not sane is to blame.                 */
-static int
-shmi_bcast_out_of_range(const shmi_bcast_geometry *g, const shmc_bcast_desc *d)
-{
-    const struct { const char *field, *give; uint64_t is; bool bad; } row[] = {
+    const struct { const char *field, *give; uint64_t is; bool good; } row[] = {
         { "slot_count", "a power of two, 2..2^24", g->slot_count,
-          !shmi_is_pow2(g->slot_count) || g->slot_count < 2 ||
-          g->slot_count > 1u << 24 },
-        { "max_bytes", "1..2^30", g->max_bytes, g->max_bytes > 1u << 30 },
-        { "max_publishers", "1..1024", g->publishers, g->publishers > 1024 },
-        { "max_subscribers", "1..4096", d->max_subscribers,
-          d->max_subscribers > 4096 },
+          shmi_is_pow2(g->slot_count) && g->slot_count >= 2 &&
+          g->slot_count <= 1u << 24 },
+        { "max_bytes", "1..2^30", g->max_bytes,
+          g->max_bytes >= 1 && g->max_bytes <= 1u << 30 },
+        { "max_publishers", "1..1024", g->publishers,
+          g->publishers >= 1 && g->publishers <= 1024 },
+        { "max_subscribers", "1..4096", max_subscribers,
+          max_subscribers <= 4096 },
         { "mode", "SHMC_LOSSY (1) or SHMC_RELIABLE (2)", g->mode,
-          g->mode > SHMC_RELIABLE },
-        { "waitable", "0 or 1", g->waitable, g->waitable > 1 },
+          g->mode == (g->subscribers == 0 ? SHMC_LOSSY : SHMC_RELIABLE) },
+        { "waitable", "0 or 1", g->waitable, g->waitable <= 1 },
         { "arena_bytes", "a multiple of 128, up to 2^40, that holds two longest "
-          "messages and 64 bytes with each", g->arena_bytes, true },
+          "messages and 64 bytes with each", g->arena_bytes,
+          g->arena_bytes % SHMC_LINE == 0 &&
+          g->arena_bytes <= UINT64_C(1) << 40 &&
+          (g->max_bytes <= SHMC_BCAST_INLINE_BYTES || g->arena_bytes >= least) },
     };
-    size_t i = 0;
 
-    while (!row[i].bad) i++;
-    return shmi_fail(SHMC_EINVAL, "broadcast ring: %s %llu is out of range: give %s",
-                     row[i].field, (unsigned long long)row[i].is, row[i].give);
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++)
+        if (!row[i].good)
+            return shmi_fail(SHMC_EINVAL, "broadcast ring: %s %llu is out of "
+                             "range: give %s", row[i].field,
+                             (unsigned long long)row[i].is, row[i].give);
+    return SHMC_OK;
 }
 
 static int
@@ -483,13 +474,12 @@ shmi_bcast_geometry_of(const shmc_bcast_desc *desc, shmi_bcast_geometry *g)
     g->arena_bytes = d->arena_bytes;
     if (g->arena_bytes == 0 && g->max_bytes > SHMC_BCAST_INLINE_BYTES) {
         const uint64_t four = 4 * shmi_bcast_record_span(g->max_bytes);
-        g->arena_bytes = four > SHMI_BCAST_ARENA_BYTES ? four
-                                                       : SHMI_BCAST_ARENA_BYTES;
+        g->arena_bytes = four > SHMI_BCAST_ARENA_BYTES ? four : SHMI_BCAST_ARENA_BYTES;
     }
-    if (d->max_subscribers > 4096 || !shmi_bcast_sane(g))
-        return shmi_bcast_out_of_range(g, d);
-    shmi_bcast_place(g);
-    return SHMC_OK;
+    g->flags = shmi_ring_flags(NULL, g->waitable);
+    const int r = shmi_bcast_check(g, d->max_subscribers);
+    if (r == SHMC_OK) shmi_bcast_place(g);
+    return r;
 }
 
 SHMC_API int64_t
@@ -501,12 +491,14 @@ shmc_bcast_size_for(const shmc_bcast_desc *desc)
     return r == SHMC_OK ? (int64_t)g.total : r;
 }
 
-static void
-shmi_bcast_init(void *mem, const shmi_bcast_geometry *g, uint32_t flags)
+static int
+shmi_bcast_init(void *mem, uint64_t bytes, const void *geometry)
 {
+    const shmi_bcast_geometry *g = geometry;
     shmi_bcast_shm *shm = mem;
     shmi_ring_head_shm head;
 
+    (void)bytes;
     memset(mem, 0, g->cells_at);
     shmi_bcast_cell_shm *cells = (void *)((uint8_t *)mem + g->cells_at);
     for (uint64_t i = 0; i < g->slot_count; i++) {
@@ -519,13 +511,14 @@ shmi_bcast_init(void *mem, const shmi_bcast_geometry *g, uint32_t flags)
     head.total_bytes = g->total;
     head.slot_bytes = head.stride_bytes = SHMC_LINE;
     head.slot_count = g->slot_count;
-    head.flags = flags;
+    head.flags = g->flags;
     head.seats = g->publishers;
     head.mode = g->mode;
     head.aux[0] = g->max_bytes;
     head.aux[1] = g->arena_bytes;
     head.aux[2] = g->subscribers;
     shmi_ring_publish(&shm->head, &head);
+    return SHMC_OK;
 }
 
 SHMC_API int
@@ -534,10 +527,8 @@ shmc_bcast_format(void *mem, uint64_t bytes, const shmc_bcast_desc *desc)
     shmi_bcast_geometry g;
     int r = shmi_bcast_geometry_of(desc, &g);
 
-    if (r == SHMC_OK) r = shmi_ring_memory(mem, bytes, g.total,
-                                           "broadcast ring");
-    if (r == SHMC_OK) shmi_bcast_init(mem, &g, shmi_ring_flags(NULL, g.waitable));
-    return r;
+    if (r == SHMC_OK) r = shmi_ring_memory(mem, bytes, g.total, "broadcast ring");
+    return r == SHMC_OK ? shmi_bcast_init(mem, bytes, &g) : r;
 }
 
 /* >>open and close */
@@ -557,8 +548,7 @@ shmi_bcast_geometry_in(const shmi_ring_head_shm *head, shmi_bcast_geometry *g)
 
 /* Check the head, which is untrusted, and point the handle's parts.       */
 static int
-shmi_bcast_point(shmc_bcast *h, void *mem, uint64_t bytes,
-                 shmi_bcast_geometry *g)
+shmi_bcast_point(shmc_bcast *h, void *mem, uint64_t bytes, shmi_bcast_geometry *g)
 {
     shmi_ring_head_shm head;
     const int r = shmi_ring_check(mem, bytes, SHMI_BCAST_MAGIC,
@@ -566,7 +556,7 @@ shmi_bcast_point(shmc_bcast *h, void *mem, uint64_t bytes,
 
     if (r != SHMC_OK) return r;
     shmi_bcast_geometry_in(&head, g);
-    if (shmi_bcast_sane(g)) shmi_bcast_place(g);
+    if (shmi_bcast_check(g, g->subscribers) == SHMC_OK) shmi_bcast_place(g);
     if (g->total == 0 || g->total != head.total_bytes ||
         head.aux[0] != g->max_bytes || head.stride_bytes != SHMC_LINE)
         return shmi_fail(SHMC_ECORRUPT, "broadcast ring: its first line has "
@@ -606,9 +596,8 @@ shmi_bcast_refuse(const shmc_bcast *h)
 static int
 shmi_bcast_usable(const shmc_bcast *h)
 {
-    if (h->shm == NULL || h->epoch != shmi_fork_epoch)
-        return shmi_bcast_refuse(h);
-    return SHMC_OK;
+    return h->shm == NULL || h->epoch != shmi_fork_epoch ? shmi_bcast_refuse(h)
+                                                         : SHMC_OK;
 }
 
 /* Note a loan or a borrow, or its end: it keeps the other calls out.      */
@@ -618,6 +607,17 @@ shmi_bcast_lend(shmc_bcast *h, bool lent)
     h->lent = lent;
     h->ready = lent || h->role == SHMC_OBSERVER ? 0
              : h->role == SHMC_PRODUCER ? shmi_bcast_out() : shmi_bcast_in();
+}
+
+/* Is there a loan, or a borrow, for `call` to end?                        */
+static int
+shmi_bcast_ends(const shmc_bcast *h, const char *call, bool loan)
+{
+    const int r = shmi_bcast_usable(h);
+
+    if (r != SHMC_OK || (h->lent && loan == (h->role == SHMC_PRODUCER))) return r;
+    return shmi_fail(SHMC_EINVAL, "%s on a broadcast ring: there is no %s", call,
+                     loan ? "loan" : "borrow");
 }
 
 /* Sit down as a publisher: go on where the seat's last owner stopped.     */
@@ -753,23 +753,20 @@ shmi_bcast_join(shmc_bcast *h, uint32_t role, int32_t history)
                          h->segment->name);
     h->role = role;
     int r = SHMC_OK;
-    switch (role) {
-    case SHMC_PRODUCER: r = shmi_bcast_join_publisher(h); break;
-    case SHMC_CONSUMER:
-    case SHMC_WATCHER:  r = shmi_bcast_join_subscriber(h, role, history); break;
-    case SHMC_OBSERVER: break;
-    default:
+    if (role == SHMC_PRODUCER)
+        r = shmi_bcast_join_publisher(h);
+    else if (role == SHMC_CONSUMER || role == SHMC_WATCHER)
+        r = shmi_bcast_join_subscriber(h, role, history);
+    else if (role != SHMC_OBSERVER)
         return shmi_fail(SHMC_EINVAL, "broadcast ring: role %u; give "
                          "SHMC_PRODUCER, SHMC_CONSUMER, SHMC_WATCHER or "
                          "SHMC_OBSERVER", role);
-    }
     if (r == SHMC_OK) shmi_bcast_lend(h, false);
     return r;
 }
 
 SHMC_API int
-shmc_bcast_map(shmc_bcast *h, void *mem, uint64_t bytes, uint32_t role,
-               int32_t history)
+shmc_bcast_map(shmc_bcast *h, void *mem, uint64_t bytes, uint32_t role, int32_t history)
 {
     shmi_bcast_geometry g;
 
@@ -778,21 +775,6 @@ shmc_bcast_map(shmc_bcast *h, void *mem, uint64_t bytes, uint32_t role,
     if (r == SHMC_OK) r = shmi_bcast_join(h, role, history);
     if (r != SHMC_OK) h->shm = NULL;
     return r;
-}
-
-typedef struct shmi_bcast_maker {
-    shmi_bcast_geometry g;
-    uint32_t flags;
-} shmi_bcast_maker;
-
-static int
-shmi_bcast_make(void *mem, uint64_t bytes, const void *user)
-{
-    const shmi_bcast_maker *maker = user;
-
-    (void)bytes;
-    shmi_bcast_init(mem, &maker->g, maker->flags);
-    return SHMC_OK;
 }
 
 /* Name the first field that was asked for and differs, or NULL.           */
@@ -827,16 +809,15 @@ shmc_bcast_open(shmc_bcast *h, shmc_segment *s, const char *name,
     const shmc_bcast_desc *d = desc != NULL ? desc : &defaults;
     const char *field = NULL;
     uint64_t asked = 0, exists = 0;
-    shmi_bcast_maker maker;
     shmi_bcast_geometry g;
 
     memset(h, 0, sizeof *h);
-    int r = shmi_bcast_geometry_of(d, &maker.g);
+    int r = shmi_bcast_geometry_of(d, &g);
     if (r != SHMC_OK) return r;
-    maker.flags = shmi_ring_flags(s, maker.g.waitable);
+    g.flags = shmi_ring_flags(s, g.waitable);
     const shmc_object_desc object = {
-        maker.g.total, shmc_type_hash(SHMI_BCAST_TYPE), SHMC_KIND_BCAST,
-        SHMI_BCAST_VERSION, 0, SHMI_BCAST_TYPE, shmi_bcast_make, &maker
+        g.total, shmc_type_hash(SHMI_BCAST_TYPE), SHMC_KIND_BCAST,
+        SHMI_BCAST_VERSION, 0, SHMI_BCAST_TYPE, shmi_bcast_init, &g
     };
     r = shmi_ring_object(s, name, &object, role == SHMC_OBSERVER ||
                          role == SHMC_WATCHER, &h->object);
@@ -887,8 +868,7 @@ shmc_bcast_stats_get(const shmc_bcast *h, shmc_bcast_stats *out)
         shmi_seat_shm *seat = &h->subs[i];
         if (shmi_load_rlx_64(&seat->owner) == 0) continue;
         out->subscribers++;
-        const uint64_t lag =
-            out->sent - shmi_load_rlx_64(&seat->word[SHMI_SUB_CURSOR]);
+        const uint64_t lag = out->sent - shmi_load_rlx_64(&seat->word[SHMI_SUB_CURSOR]);
         if (lag <= h->slot_count && lag > out->lag) out->lag = lag;
     }
     return SHMC_OK;
@@ -931,34 +911,23 @@ shmi_bcast_look(shmc_bcast *h, bool full)
     h->gate = least;
 }
 
-/* Find, from seat i on, a publisher other than us that is at `position`, or
- * (earlier) at any earlier position that shares its cell.  Returns its seat,
- * or max_publishers.                                                      */
-static uint32_t
-shmi_bcast_intender(const shmc_bcast *h, uint32_t i, uint64_t position,
-                    bool earlier)
+/* Is a publisher other than us (`live`: one that lives) at `position`, or
+ * (earlier) at any earlier position that shares its cell?                 */
+static bool
+shmi_bcast_intended(const shmc_bcast *h, uint64_t position, bool earlier, bool live)
 {
-    for (; i < h->max_publishers; i++) {
+    for (uint32_t i = 0; i < h->max_publishers; i++) {
         if (h->role == SHMC_PRODUCER && i == h->seat) continue;
         /* A6 <- R6: a cleared intent shows all that was done under it.    */
         const uint64_t intent = shmi_load_acq_64(&h->pubs[i].intent);
         if (intent == 0) continue;
         const uint64_t apart = (position - (intent >> 1)) & UINT64_MAX >> 1;
-        if (earlier ? apart != 0 && (apart & h->mask) == 0 : apart == 0) break;
+        if (earlier ? apart == 0 || (apart & h->mask) != 0 : apart != 0) continue;
+        if (!live || shmi_owner_alive(h->segment,
+                                      shmi_load_acq_64(&h->pubs[i].owner)))
+            return true;
     }
-    return i;
-}
-
-/* The same, of live ones only: is there one?                              */
-static bool
-shmi_bcast_intended(const shmc_bcast *h, uint64_t position, bool earlier)
-{
-    for (uint32_t i = 0; ; i++) {
-        i = shmi_bcast_intender(h, i, position, earlier);
-        if (i == h->max_publishers) return false;
-        if (shmi_owner_alive(h->segment,
-                             shmi_load_acq_64(&h->pubs[i].owner))) return true;
-    }
+    return false;
 }
 
 enum { SHMI_TAKE = 1, SHMI_PASS = 2, SHMI_RETRY = 3 };
@@ -978,7 +947,7 @@ shmi_bcast_cell_free(const shmc_bcast *h, uint64_t position)
     /* The last lap's owner is inside, died, or passed.  By I2 the intents
      * of all that may be inside are visible: tail showed us their claims.
      * Should tail be stale, the claim that follows fails.                 */
-    return shmi_bcast_intended(h, position, true) ? SHMI_PASS : SHMI_TAKE;
+    return shmi_bcast_intended(h, position, true, true) ? SHMI_PASS : SHMI_TAKE;
 }
 
 /* May `position` be overwritten, as far as seated subscribers go (I4)?    */
@@ -988,8 +957,7 @@ shmi_bcast_has_room(shmc_bcast *h, uint64_t position)
     if (!h->reliable || (int64_t)(position - h->gate) < h->slot_count)
         return SHMC_OK;
     shmi_bcast_look(h, h->idle++ % SHMI_BCAST_FULL == SHMI_BCAST_FULL - 1);
-    return (int64_t)(position - h->gate) < h->slot_count ? SHMC_OK
-                                                         : SHMC_EAGAIN;
+    return (int64_t)(position - h->gate) < h->slot_count ? SHMC_OK : SHMC_EAGAIN;
 }
 
 /* Claim the next position whose cell we may write, as h->next.  `record` is
@@ -1199,18 +1167,14 @@ shmc_bcast_commit(shmc_bcast *h, uint32_t bytes)
 {
     int r = shmi_bcast_may_send(h, bytes);
 
+    if (r == SHMC_OK) r = shmi_bcast_ends(h, "commit", true);
     if (r != SHMC_OK) return r;
-    if (!h->lent)
-        return shmi_fail(SHMC_EINVAL, "commit on a broadcast ring: there is no "
-                         "loan");
     if (bytes > h->lent_bytes) return SHMC_EMSGSIZE;
-    if (h->lent_bytes <= SHMC_BCAST_INLINE_BYTES)
-        r = shmi_bcast_publish(h, h->stage, bytes, NULL, 0);
-    else if (bytes <= SHMC_BCAST_INLINE_BYTES)
-        r = shmi_bcast_publish(h, shmi_bcast_record(h, h->offset) + 1, bytes,
-                               NULL, 0);
-    else
-        r = shmi_bcast_publish_record(h, bytes);
+    const void *from = h->lent_bytes <= SHMC_BCAST_INLINE_BYTES
+                     ? (void *)h->stage : shmi_bcast_record(h, h->offset) + 1;
+    r = bytes > SHMC_BCAST_INLINE_BYTES
+      ? shmi_bcast_publish_record(h, bytes)
+      : shmi_bcast_publish(h, from, bytes, NULL, 0);
     if (r != SHMC_EAGAIN) shmi_bcast_lend(h, false);
     return r;
 }
@@ -1218,14 +1182,10 @@ shmc_bcast_commit(shmc_bcast *h, uint32_t bytes)
 SHMC_API int
 shmc_bcast_abort(shmc_bcast *h)
 {
-    const int r = shmi_bcast_usable(h);
+    const int r = shmi_bcast_ends(h, "abort", true);
 
-    if (r != SHMC_OK) return r;
-    if (h->role != SHMC_PRODUCER || !h->lent)
-        return shmi_fail(SHMC_EINVAL, "abort on a broadcast ring: there is no "
-                         "loan");
-    shmi_bcast_lend(h, false);
-    return SHMC_OK;
+    if (r == SHMC_OK) shmi_bcast_lend(h, false);
+    return r;
 }
 
 /* >>receiving */
@@ -1274,7 +1234,7 @@ shmi_bcast_inspect(shmc_bcast *h, const uint64_t *stamp_at)
     }
     if (behind > h->slot_count) return shmi_bcast_lapped(h);
     if (behind <= 0 || h->alone) return SHMC_EAGAIN;
-    if (shmi_bcast_intender(h, 0, h->next, false) < h->max_publishers) {
+    if (shmi_bcast_intended(h, h->next, false, false)) {
         /* Most of the time he is just copying.  Ask for him when he had
          * time enough, and not at every look.                             */
         const uint64_t now = shmi_now_ns();
@@ -1282,7 +1242,7 @@ shmi_bcast_inspect(shmc_bcast *h, const uint64_t *stamp_at)
         if (known && now < h->trust_ns) return SHMC_EAGAIN;
         h->blocked_at = h->next;
         h->trust_ns = now + SHMI_BCAST_TRUST_NS;
-        if (!known || shmi_bcast_intended(h, h->next, false))
+        if (!known || shmi_bcast_intended(h, h->next, false, true))
             return SHMC_EAGAIN;
     }
     /* I2: looked at again after the intents, is it DONE (or past) now?    */
@@ -1433,12 +1393,9 @@ shmc_bcast_borrow(shmc_bcast *h, const void **data)
 SHMC_API int
 shmc_bcast_release(shmc_bcast *h)
 {
-    const int r = shmi_bcast_usable(h);
+    const int r = shmi_bcast_ends(h, "release", false);
 
     if (r != SHMC_OK) return r;
-    if (!h->lent || h->role == SHMC_PRODUCER)
-        return shmi_fail(SHMC_EINVAL, "release on a broadcast ring: nothing is "
-                         "borrowed");
     shmi_bcast_lend(h, false);
     if (shmi_bcast_intact(h)) {
         shmi_bcast_pass(h);
@@ -1459,8 +1416,11 @@ shmc_bcast_next_bytes(shmc_bcast *h)
 
 /* >>waiting */
 
+enum { SHMI_BCAST_SEND, SHMI_BCAST_RECV, SHMI_BCAST_BORROW };
+
 typedef struct shmi_bcast_wait {
     shmc_bcast *h;
+    int what;
     void *buf;
     const void *data;
     uint32_t bytes, tries;
@@ -1470,61 +1430,35 @@ typedef struct shmi_bcast_wait {
 /* What a try returns to be waited with the other kind of sleep.           */
 enum { SHMI_BCAST_RESLICE = SHMI_ERROR_END };
 
-/* Once it no longer spins, each look of a waiter is a thorough one.       */
-static void
-shmi_bcast_try(shmi_bcast_wait *w)
-{
-    if (++w->tries > SHMC_SPIN_TRIES) w->h->idle |= SHMI_BCAST_IDLE - 1;
-}
-
-/* Who sleeps because of one publisher must learn of its death sooner than
- * who sleeps because there is nothing.                                    */
 static int
-shmi_bcast_tried(shmi_bcast_wait *w, int r)
+shmi_bcast_try(void *ctx)
 {
+    shmi_bcast_wait *w = ctx;
+    const bool slow = ++w->tries > SHMC_SPIN_TRIES;
+
+    /* Once it no longer spins, each look of a waiter is a thorough one.   */
+    if (slow) w->h->idle |= SHMI_BCAST_IDLE - 1;
+    if (w->what == SHMI_BCAST_SEND) return shmc_bcast_send(w->h, w->data, w->bytes);
+    const int r = w->what == SHMI_BCAST_RECV
+                ? shmc_bcast_recv(w->h, w->buf, w->bytes)
+                : shmc_bcast_borrow(w->h, &w->data);
+    /* Who sleeps because of one publisher must learn of its death sooner
+     * than who sleeps because there is nothing.                           */
     const bool blocked = w->h->blocked_at == w->h->next;
-
-    if (r != SHMC_EAGAIN || w->tries <= SHMC_SPIN_TRIES) return r;
-    return blocked == w->blocked ? r : SHMI_BCAST_RESLICE;
+    return r == SHMC_EAGAIN && slow && blocked != w->blocked ? SHMI_BCAST_RESLICE
+                                                             : r;
 }
 
 static int
-shmi_bcast_try_send(void *ctx)
-{
-    shmi_bcast_wait *w = ctx;
-
-    shmi_bcast_try(w);
-    return shmc_bcast_send(w->h, w->data, w->bytes);
-}
-
-static int
-shmi_bcast_try_recv(void *ctx)
-{
-    shmi_bcast_wait *w = ctx;
-
-    shmi_bcast_try(w);
-    return shmi_bcast_tried(w, shmc_bcast_recv(w->h, w->buf, w->bytes));
-}
-
-static int
-shmi_bcast_try_borrow(void *ctx)
-{
-    shmi_bcast_wait *w = ctx;
-
-    shmi_bcast_try(w);
-    return shmi_bcast_tried(w, shmc_bcast_borrow(w->h, &w->data));
-}
-
-static int
-shmi_bcast_wait_for(shmi_bcast_wait *w, bool to_read, shmi_try_fn fn,
-                    int64_t timeout_ns)
+shmi_bcast_wait_for(shmi_bcast_wait *w, int64_t timeout_ns)
 {
     const shmc_bcast *h = w->h;
+    const bool to_read = w->what != SHMI_BCAST_SEND;
     int64_t left = timeout_ns;
 
     if (h->ready == 0 || h->epoch != shmi_fork_epoch)
         return shmi_bcast_refuse(h);
-    if (timeout_ns == 0) return fn(w);
+    if (timeout_ns == 0) return shmi_bcast_try(w);
     if (!h->waitable)
         return shmi_fail(SHMC_ENOTSUP, "wait on a broadcast ring: it was created "
                          "without waitable");
@@ -1532,7 +1466,7 @@ shmi_bcast_wait_for(shmi_bcast_wait *w, bool to_read, shmi_try_fn fn,
     if (h->segment != NULL && h->segment->read_only) bell = NULL;
     const uint64_t deadline = shmi_deadline(timeout_ns);
     for (;;) {
-        const int r = shmi_bell_wait(bell, h->asymmetric, fn, w, left,
+        const int r = shmi_bell_wait(bell, h->asymmetric, shmi_bcast_try, w, left,
                                      to_read && !w->blocked ? SHMC_RECHECK_NS
                                                             : SHMC_PEER_CHECK_NS);
         if (r != SHMI_BCAST_RESLICE) return r;
@@ -1548,26 +1482,24 @@ SHMC_API int
 shmc_bcast_send_wait(shmc_bcast *h, const void *data, uint32_t bytes,
                      int64_t timeout_ns)
 {
-    shmi_bcast_wait w = { h, NULL, data, bytes, 0, false };
+    shmi_bcast_wait w = { h, SHMI_BCAST_SEND, NULL, data, bytes, 0, false };
 
-    return shmi_bcast_wait_for(&w, false, shmi_bcast_try_send, timeout_ns);
+    return shmi_bcast_wait_for(&w, timeout_ns);
 }
 
 SHMC_API int
-shmc_bcast_recv_wait(shmc_bcast *h, void *buf, uint32_t cap,
-                     int64_t timeout_ns)
+shmc_bcast_recv_wait(shmc_bcast *h, void *buf, uint32_t cap, int64_t timeout_ns)
 {
-    shmi_bcast_wait w = { h, buf, NULL, cap, 0, false };
+    shmi_bcast_wait w = { h, SHMI_BCAST_RECV, buf, NULL, cap, 0, false };
 
-    return shmi_bcast_wait_for(&w, true, shmi_bcast_try_recv, timeout_ns);
+    return shmi_bcast_wait_for(&w, timeout_ns);
 }
 
 SHMC_API int
 shmc_bcast_borrow_wait(shmc_bcast *h, const void **data, int64_t timeout_ns)
 {
-    shmi_bcast_wait w = { h, NULL, NULL, 0, 0, false };
-    const int r = shmi_bcast_wait_for(&w, true, shmi_bcast_try_borrow,
-                                      timeout_ns);
+    shmi_bcast_wait w = { h, SHMI_BCAST_BORROW, NULL, NULL, 0, 0, false };
+    const int r = shmi_bcast_wait_for(&w, timeout_ns);
 
     if (r >= 0) *data = w.data;
     return r;
