@@ -83,6 +83,8 @@ enum { SHMI_RECORD_BYTES = 64, SHMI_BCAST_ARENA_BYTES = 262144 };
 /* Every so many fruitless looks in a row, a subscriber looks at tail, or at
  * the cell behind, and a publisher asks the kernel who is alive.          */
 enum { SHMI_BCAST_IDLE = 1024, SHMI_BCAST_PEEK = 256, SHMI_BCAST_FULL = 16 };
+/* The longest record whose successor's lines are asked for early.         */
+enum { SHMI_BCAST_AHEAD = 1024 + SHMI_RECORD_BYTES };
 /* How long a subscriber takes a publisher that is in its way for alive.   */
 enum { SHMI_BCAST_TRUST_NS = 200000 };
 /* No call goes round more often, whatever the shared bytes say.           */
@@ -1094,6 +1096,18 @@ shmi_bcast_reserve(shmc_bcast *h, uint64_t need)
     return SHMC_OK;
 }
 
+/* Ask early for the lines of the record after the next one, if it is as long
+ * as the last one and room for it is ours: subscribers are through with it. */
+static void
+shmi_bcast_ask(const shmc_bcast *h, uint64_t span)
+{
+    if (span > SHMI_BCAST_AHEAD || h->offset + 2 * span > h->arena_bytes ||
+        h->head + 2 * span - h->low > h->arena_bytes) return;
+    const uint8_t *line = (uint8_t *)shmi_bcast_record(h, h->offset + span);
+    for (uint64_t i = 0; i < span; i += SHMI_RECORD_BYTES)
+        shmi_prefetch_w(line + i);
+}
+
 /* Publish the record at head, whose payload is written.                   */
 static int
 shmi_bcast_publish_record(shmc_bcast *h, uint32_t bytes)
@@ -1110,7 +1124,10 @@ shmi_bcast_publish_record(shmc_bcast *h, uint32_t bytes)
      * a successor must not write over what subscribers already see (I3).  */
     shmi_store_rel_64(h->head_shm, h->head);
     const int r = shmi_bcast_publish(h, NULL, bytes, record, at);
-    if (r == SHMC_OK) return r;
+    if (r == SHMC_OK) {
+        shmi_bcast_ask(h, span);
+        return r;
+    }
     h->head = at;                   /* not referred to: ours again          */
     h->offset = offset;
     shmi_store_rlx_64(h->head_shm, h->head);
