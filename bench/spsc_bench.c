@@ -72,6 +72,10 @@ spsc_pause(const bench_worker *w)
 #define SLOTS 1024
 #define ID(x) x##_8
 #include "spsc_subjects.h"
+#define BYTES 32
+#define SLOTS 1024
+#define ID(x) x##_32
+#include "spsc_subjects.h"
 #define BYTES 64
 #define SLOTS 1024
 #define ID(x) x##_64
@@ -155,14 +159,13 @@ static const spsc_subject line = { line_ping, line_pong, spsc_plain_make, 0, 0 }
 
 /* ---- the table --------------------------------------------------------- */
 
-#define CASE(WORK, NAME, BYTES, SUBJECT, OURS, SLOWER)                        \
-    { WORK, NAME, BYTES, throughput, .arg = &SUBJECT##_##BYTES, .ours = OURS, \
-      .slower = SLOWER }
+#define CASE(WORK, NAME, BYTES, SUBJECT, OURS)                                \
+    { WORK, NAME, BYTES, throughput, .arg = &SUBJECT##_##BYTES, .ours = OURS }
 
 #if BENCH_HAS_CK
-#define CK(BYTES, SLOWER) CASE("copy", "ck_ring", BYTES, ck_ring, 0, SLOWER),
+#define CK(BYTES) CASE("copy", "ck_ring", BYTES, ck_ring, 0),
 #else
-#define CK(BYTES, SLOWER)
+#define CK(BYTES)
 #endif
 #if BENCH_HAS_BOOST
 #define BOOST(BYTES)                                                          \
@@ -172,17 +175,17 @@ static const spsc_subject line = { line_ping, line_pong, spsc_plain_make, 0, 0 }
 #define BOOST(BYTES)
 #endif
 
-#define PLACE(BYTES, SLOWER)                                                  \
-    CASE("place", "inplace", BYTES, inplace, 0, SLOWER),                      \
-    CASE("place", "inplace_dense", BYTES, inplace_dense, 0, SLOWER),          \
-    CASE("place", "shmc_loan", BYTES, loan, 1, SLOWER),
-#define COPY(BYTES, SLOWER)                                                   \
-    CASE("copy", "lamport", BYTES, lamport, 0, SLOWER),                       \
-    CK(BYTES, SLOWER)                                                         \
-    CASE("copy", "shmc_push", BYTES, push, 1, SLOWER),
-#define BATCHES(BYTES, SLOWER)                                                \
-    CASE("place", "shmc_loan_16", BYTES, loan_n, 1, SLOWER),                  \
-    CASE("copy", "shmc_push_16", BYTES, push_n, 1, SLOWER),
+#define PLACE(BYTES)                                                          \
+    CASE("place", "inplace", BYTES, inplace, 0),                              \
+    CASE("place", "inplace_dense", BYTES, inplace_dense, 0),                  \
+    CASE("place", "shmc_loan", BYTES, loan, 1),
+#define COPY(BYTES)                                                           \
+    CASE("copy", "lamport", BYTES, lamport, 0),                               \
+    CK(BYTES)                                                                 \
+    CASE("copy", "shmc_push", BYTES, push, 1),
+#define BATCHES(BYTES)                                                        \
+    CASE("place", "shmc_loan_16", BYTES, loan_n, 1),                          \
+    CASE("copy", "shmc_push_16", BYTES, push_n, 1),
 #define TRIP(NAME, BYTES, SUBJECT, OURS)                                      \
     { "latency", NAME, BYTES, trip, .arg = &SUBJECT, .ours = OURS,            \
       .slower = 80, .pauses = 1 },                                            \
@@ -190,18 +193,23 @@ static const spsc_subject line = { line_ping, line_pong, spsc_plain_make, 0, 0 }
       .slower = 80, .pauses = 2 }
 
 static const bench_case table[] = {
-    PLACE(8, 1) COPY(8, 1) BATCHES(8, 1) BOOST(8)
-    PLACE(64, 1) COPY(64, 1) BATCHES(64, 1) BOOST(64)
-    PLACE(256, 4) COPY(256, 4) BATCHES(256, 4)
-    PLACE(1024, 16) COPY(1024, 16) BATCHES(1024, 16)
-    PLACE(4096, 64) COPY(4096, 64)
-    PLACE(65536, 1024) COPY(65536, 1024)
-    PLACE(4194304, 65536)
+    PLACE(8) COPY(8) BATCHES(8) BOOST(8)
+    PLACE(32) COPY(32) BATCHES(32)
+    PLACE(64) COPY(64) BATCHES(64) BOOST(64)
+    PLACE(256) COPY(256) BATCHES(256)
+    PLACE(1024) COPY(1024) BATCHES(1024)
+    PLACE(4096) COPY(4096)
+    PLACE(65536) COPY(65536)
+    PLACE(4194304)
     TRIP("bare_line", 8, line, 0),
+    TRIP("bare_line", 32, line, 0),
     TRIP("bare_line", 64, line, 0),
+    TRIP("bare_line", 256, line, 0),
     TRIP("bare_line", 1024, line, 0),
     TRIP("shmc_push", 8, trip_8, 1),
+    TRIP("shmc_push", 32, trip_32, 1),
     TRIP("shmc_push", 64, trip_64, 1),
+    TRIP("shmc_push", 256, trip_256, 1),
     TRIP("shmc_push", 1024, trip_1024, 1),
 };
 
