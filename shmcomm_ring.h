@@ -37,6 +37,7 @@ enum {                              /* how far ahead lines are asked for    */
     SHMI_LANE_AHEAD_BYTES = 1024,   /* slots larger than that: not at all   */
     SHMI_LANE_FETCH_MAX = 64,       /* slots, in one loan or borrow         */
     SHMI_LANE_CPU_LINE = 64,        /* bytes of a line to the CPU           */
+    SHMI_LANE_WORDS_BYTES = 64,     /* a push copies so many word by word   */
     SHMI_LANE_IDLE = 16             /* fruitless looks till notes are asked */
 };
 #define SHMI_LANE_NEVER UINT32_MAX          /* farther than any limit       */
@@ -356,32 +357,35 @@ shmi_lane_used(const shmi_lane *l)
 
 /* ---- inline: spsc ------------------------------------------------------- */
 
-/* Where a slot lies; `bytes` is slot_bytes, perhaps a constant (G4).      */
+/* Where a slot lies; `stride` is stride_bytes, perhaps a constant.         */
 SHMC_INLINE uint8_t *
-shmi_spsc_slot(const shmi_lane *l, uint64_t index, uint32_t bytes)
+shmi_spsc_slot(const shmi_lane *l, uint64_t index, uint32_t stride)
 {
-    return l->slots + (index & l->mask) * shmi_round_up(bytes, 8);
+    return l->slots + (index & l->mask) * stride;
 }
+
+SHMC_INLINE uint32_t
+shmi_spsc_stride(uint32_t bytes) { return (bytes + 7) & ~(uint32_t)7; } /* G4 */
 
 /* Ask for the lines of the slot `ahead` slots on, so that many are under way
  * at once: the producer's to write them, the consumer's to read them.  Only
  * slots that are this side's by I3 are asked for: another would be taken out
  * of the peer's hands.  A hint; it changes no byte and reads none.        */
 SHMC_HOT void
-shmi_spsc_fetch_free(const shmi_lane *l, uint64_t index, uint32_t bytes)
+shmi_spsc_fetch_free(const shmi_lane *l, uint64_t index, uint32_t stride)
 {
     if (l->limit - (index - l->seen) <= l->ahead) return;
-    const uint8_t *slot = shmi_spsc_slot(l, index + l->ahead, bytes);
-    for (uint32_t k = 0; k < bytes; k += SHMI_LANE_CPU_LINE)
+    const uint8_t *slot = shmi_spsc_slot(l, index + l->ahead, stride);
+    for (uint32_t k = 0; k < stride; k += SHMI_LANE_CPU_LINE)
         shmi_prefetch_w(slot + k);
 }
 
 SHMC_HOT void
-shmi_spsc_fetch_filled(const shmi_lane *l, uint64_t index, uint32_t bytes)
+shmi_spsc_fetch_filled(const shmi_lane *l, uint64_t index, uint32_t stride)
 {
     if (l->seen - index <= l->ahead) return;
-    const uint8_t *slot = shmi_spsc_slot(l, index + l->ahead, bytes);
-    for (uint32_t k = 0; k < bytes; k += SHMI_LANE_CPU_LINE)
+    const uint8_t *slot = shmi_spsc_slot(l, index + l->ahead, stride);
+    for (uint32_t k = 0; k < stride; k += SHMI_LANE_CPU_LINE)
         shmi_prefetch_r(slot + k);
 }
 
@@ -390,6 +394,25 @@ SHMC_INLINE bool
 shmi_spsc_noted(uint32_t bytes)
 {
     return bytes <= SHMI_NOTE_WORDS * 8 && bytes % 8 == 0;
+}
+
+/* Copy a message into its slot: a short one word by word, as a load that is
+ * wider than the stores just made to the message waits until they have left
+ * the store buffer, behind lines that are still to come.                  */
+SHMC_HOT void
+shmi_spsc_fill(uint8_t *slot, const void *msg, uint32_t bytes)
+{
+    /* Plain in effect: by I3 and A2 nobody else touches the slot till R1.  */
+    if (bytes > SHMI_LANE_WORDS_BYTES || bytes % 8 != 0) {
+        memcpy(slot, msg, bytes);
+        return;
+    }
+    for (uint32_t k = 0; k < bytes; k += 8) {
+        uint64_t word;
+        memcpy(&word, (const uint8_t *)msg + k, sizeof word);
+        /* Relaxed: R1 publishes it; a plain store would be merged.        */
+        shmi_store_rlx_64((uint64_t *)(void *)(slot + k), word);
+    }
 }
 
 /* Note down the message that is about to be published as number tail.     */
@@ -464,9 +487,9 @@ shmc_spsc_push(shmc_spsc *q, const void *msg, uint32_t bytes)
         const int64_t room = shmi_spsc_look_room(l);
         if (SHMI_UNLIKELY(room < 0)) return (int)room;
     }
-    shmi_spsc_fetch_free(l, tail, bytes);
-    /* A plain copy: by I3 and A2 nobody else touches the slot till R1.    */
-    memcpy(shmi_spsc_slot(l, tail, bytes), msg, bytes);
+    const uint32_t stride = shmi_spsc_stride(bytes);
+    shmi_spsc_fetch_free(l, tail, stride);
+    shmi_spsc_fill(shmi_spsc_slot(l, tail, stride), msg, bytes);
     /* Relaxed: a hint.                                                    */
     if (shmi_spsc_noted(bytes) && shmi_load_rlx_32(&l->shm->head.notes))
         shmi_spsc_note(l, tail, msg, bytes);
@@ -495,9 +518,10 @@ shmc_spsc_pop(shmc_spsc *q, void *msg, uint32_t bytes)
             return SHMC_OK;
         }
     }
-    shmi_spsc_fetch_filled(l, head, bytes);
+    const uint32_t stride = shmi_spsc_stride(bytes);
+    shmi_spsc_fetch_filled(l, head, stride);
     /* A plain copy: by I3 and A1 nobody else touches the slot till R2.    */
-    memcpy(msg, shmi_spsc_slot(l, head, bytes), bytes);
+    memcpy(msg, shmi_spsc_slot(l, head, stride), bytes);
     shmi_lane_publish_head(l, head + 1);
     return SHMC_OK;
 }
@@ -546,10 +570,11 @@ shmc_spsc_push_n(shmc_spsc *q, const void *msgs, uint32_t bytes,
     const int n = shmi_spsc_room(l, count);
     if (n < 0) return n;
     const uint8_t *from = (const uint8_t *)msgs;
+    const uint32_t stride = shmi_spsc_stride(bytes);
     const uint64_t end = l->mine + (uint32_t)n;
     for (uint64_t i = l->mine; i != end; i++, from += bytes) {
-        shmi_spsc_fetch_free(l, i, bytes);
-        memcpy(shmi_spsc_slot(l, i, bytes), from, bytes);
+        shmi_spsc_fetch_free(l, i, stride);
+        memcpy(shmi_spsc_slot(l, i, stride), from, bytes);
     }
     shmi_lane_publish_tail(l, end);
     return n;
@@ -569,10 +594,11 @@ shmc_spsc_pop_n(shmc_spsc *q, void *msgs, uint32_t bytes, uint32_t count)
     const int n = shmi_spsc_filled(l, count);
     if (n < 0) return n;
     uint8_t *to = (uint8_t *)msgs;
+    const uint32_t stride = shmi_spsc_stride(bytes);
     const uint64_t end = l->mine + (uint32_t)n;
     for (uint64_t i = l->mine; i != end; i++, to += bytes) {
-        shmi_spsc_fetch_filled(l, i, bytes);
-        memcpy(to, shmi_spsc_slot(l, i, bytes), bytes);
+        shmi_spsc_fetch_filled(l, i, stride);
+        memcpy(to, shmi_spsc_slot(l, i, stride), bytes);
     }
     shmi_lane_publish_head(l, end);
     return n;
@@ -640,8 +666,11 @@ shmc_spsc_loan(shmc_spsc *q, void **slots, uint32_t want)
     const uint64_t tail = l->mine;
     *slots = shmi_spsc_slot(l, tail, l->stride_bytes);
     shmi_lane_hold(l, SHMC_PRODUCER, (uint32_t)n);
-    for (uint32_t k = 0; k < shmi_spsc_fetches(n); k += shmi_spsc_step(l))
+    uint32_t k = 0;
+    do {                            /* once, where `want` is a constant 1   */
         shmi_spsc_fetch_free(l, tail + k, l->stride_bytes);
+        k += shmi_spsc_step(l);
+    } while (want != 1 && k < shmi_spsc_fetches(n));
     return n;
 }
 
@@ -683,8 +712,11 @@ shmc_spsc_borrow(shmc_spsc *q, const void **slots, uint32_t want)
     const uint64_t head = l->mine;
     *slots = shmi_spsc_slot(l, head, l->stride_bytes);
     shmi_lane_hold(l, SHMC_CONSUMER, (uint32_t)n);
-    for (uint32_t k = 0; k < shmi_spsc_fetches(n); k += shmi_spsc_step(l))
+    uint32_t k = 0;
+    do {                            /* once, where `want` is a constant 1   */
         shmi_spsc_fetch_filled(l, head + k, l->stride_bytes);
+        k += shmi_spsc_step(l);
+    } while (want != 1 && k < shmi_spsc_fetches(n));
     return n;
 }
 
@@ -1178,6 +1210,11 @@ shmi_spsc_look_filled(shmi_lane *l)
     const uint64_t filled = l->seen - l->mine;
     /* Relaxed: a hint; without a note the message is in its slot.         */
     if (filled == 0) {
+        /* Too long for a note, but one line: index and slot then travel
+         * together.  Of larger slots that was slower.                     */
+        if (l->slot_bytes <= SHMI_LANE_CPU_LINE &&
+            !shmi_spsc_noted(l->slot_bytes))
+            shmi_prefetch_r(shmi_spsc_slot(l, l->mine, l->stride_bytes));
         if (l->idle < SHMI_LANE_IDLE && ++l->idle == SHMI_LANE_IDLE)
             shmi_store_rlx_32(&l->shm->head.notes, 1);
         return SHMC_EAGAIN;
