@@ -91,7 +91,8 @@ shmi_bell_wake(shmi_bell_shm *bell)
     shmi_store_rlx_32(&bell->asleep, 0);
     /* R0 -> A0: who reads this count marks itself after the clearing; whom
      * the clearing hit read an older one, and is woken or does not sleep.  */
-    (void)shmi_faa_32(&bell->seq, 1);
+    shmi_fence_rel();
+    (void)shmi_faa_rlx_32(&bell->seq, 1);
     shmi_wake_32(&bell->seq, INT32_MAX);
 }
 

@@ -699,7 +699,8 @@ shmi_bcast_count_seat(const shmc_bcast *h)
 
     for (uint32_t i = 0; i <= h->max_subscribers; i++)
         if (seats > h->seat ||
-            shmi_cas_64(&h->shm->seats, &seats, h->seat + 1)) return SHMC_OK;
+            shmi_cas_rel_64(&h->shm->seats, &seats, h->seat + 1))
+            return SHMC_OK;
     return shmi_fail(SHMC_ECORRUPT, "broadcast ring: its count of seats falls: "
                      "damaged");
 }
@@ -898,8 +899,8 @@ shmi_bcast_look(shmc_bcast *h, bool full)
         uint64_t cursor = shmi_load_acq_64(&seat->word[SHMI_SUB_CURSOR]);
         if ((int64_t)(cursor - least) >= 0) continue;
         if (full && !shmi_owner_alive(h->segment, owner)) {
-            if (!shmi_cas_64(&seat->owner, &owner, 0)) continue;
-            shmi_faa_64(&h->shm->dropped, 1);
+            if (!shmi_cas_rel_64(&seat->owner, &owner, 0)) continue;
+            (void)shmi_faa_rlx_64(&h->shm->dropped, 1);
             shmi_event(SHMC_LOG_WARN, "broadcast ring: gave up subscriber %u, "
                        "which died %llu messages behind", (unsigned)i,
                        (unsigned long long)(tail - cursor));
@@ -999,7 +1000,7 @@ shmi_bcast_claim(shmc_bcast *h, uint64_t *record)
             h->idle = 0;
             return SHMC_OK;
         }
-        shmi_faa_64(&h->shm->voids, 1);
+        (void)shmi_faa_rlx_64(&h->shm->voids, 1);
         passes++;
         position++;
     }

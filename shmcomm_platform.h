@@ -351,7 +351,8 @@ SHMC_API void shmi_free(void *p);
  *   store_rel    earlier loads and stores of this thread stay before it
  *   cas          acquire and release; on failure acquire, and *expected is
  *                what was there; never fails for no reason
- *   cas_rel      the same, but release only; on failure relaxed
+ *   cas_acq, cas_rel  the same, but acquire or release only; on failure
+ *                relaxed
  *   faa, swap    acquire and release; return what was there
  *   faa_rlx      whole, but ordered with nothing: for counts
  * None of them orders an earlier store before a later load of another word
@@ -442,6 +443,12 @@ SHMC_INLINE void shmi_fence_sc(void) { SHMI_FENCE_SEQ_CST; }
     {                                                                         \
         SHMI_BEFORE();                                                        \
         const bool done = SHMI_CAS(N, p, expected, desired, ACQ_REL, ACQUIRE); \
+        SHMI_AFTER();                                                         \
+        return done;                                                          \
+    }                                                                         \
+    SHMC_INLINE bool shmi_cas_acq_##N(T *p, T *expected, T desired)           \
+    {                                                                         \
+        const bool done = SHMI_CAS(N, p, expected, desired, ACQUIRE, RELAXED); \
         SHMI_AFTER();                                                         \
         return done;                                                          \
     }                                                                         \

@@ -681,7 +681,7 @@ shmi_role_claim(const shmc_segment *s, uint64_t *word, const char *what)
      * that fails was lost to somebody else, so that a few are enough.     */
     for (int i = 0; i < SHMC_MAX_PARTICIPANTS; i++) {
         if (s != NULL && seen != 0 && shmi_owner_alive(s, seen)) break;
-        if (shmi_cas_64(word, &seen, self)) return SHMC_OK;
+        if (shmi_cas_acq_64(word, &seen, self)) return SHMC_OK;
     }
     return shmi_fail(SHMC_EBUSY, "become %s in segment '%s': process %d is, and "
                      "is alive", what, s ? s->name : "(memory)",
@@ -693,7 +693,7 @@ shmi_role_drop(const shmc_segment *s, uint64_t *word)
 {
     uint64_t self = shmi_owner_self(s);
 
-    (void)shmi_cas_64(word, &self, 0);
+    (void)shmi_cas_rel_64(word, &self, 0);
 }
 
 SHMC_API int

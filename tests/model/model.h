@@ -111,6 +111,10 @@ MODEL_TYPED(64, uint64_t)
     model_cas_32(MODEL_SITE(MODEL_CAS, MODEL_ACQ_REL | MODEL_FAIL_ACQ), p, e, v)
 #define shmi_cas_64(p, e, v)                                                  \
     model_cas_64(MODEL_SITE(MODEL_CAS, MODEL_ACQ_REL | MODEL_FAIL_ACQ), p, e, v)
+#define shmi_cas_acq_32(p, e, v)                                              \
+    model_cas_32(MODEL_SITE(MODEL_CAS, MODEL_ACQ), p, e, v)
+#define shmi_cas_acq_64(p, e, v)                                              \
+    model_cas_64(MODEL_SITE(MODEL_CAS, MODEL_ACQ), p, e, v)
 #define shmi_cas_rel_32(p, e, v)                                              \
     model_cas_32(MODEL_SITE(MODEL_CAS, MODEL_REL), p, e, v)
 #define shmi_cas_rel_64(p, e, v)                                              \

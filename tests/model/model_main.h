@@ -311,6 +311,7 @@ static const model_mutant model_mutants[] = {
     { MODEL_FENCE, MODEL_REL, "none", MODEL_RLX },
     { MODEL_FENCE, MODEL_SC_ORDER, "acq_rel", MODEL_ACQ_REL },
     { MODEL_FENCE, MODEL_SC_ORDER, "none", MODEL_RLX },
+    { MODEL_CAS, MODEL_ACQ, "rlx", MODEL_RLX },
     { MODEL_CAS, MODEL_REL, "rlx", MODEL_RLX },
     { MODEL_CAS, MODEL_CAS_ORDER, "acq", MODEL_ACQ | MODEL_FAIL_ACQ },
     { MODEL_CAS, MODEL_CAS_ORDER, "rel", MODEL_REL | MODEL_FAIL_ACQ },
