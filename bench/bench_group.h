@@ -68,14 +68,16 @@ static unsigned bench_pauses = 1;       /* of bench_idle, in what runs      */
 static inline void
 bench_die(const char *what)
 {
-    if (bench_me == NULL) {
+    bench_stage *const stage = bench_the_stage;
+
+    if (bench_me == NULL || stage == NULL) {
         fflush(stdout);
         fprintf(stderr, "bench: %s%s%s\n", bench_round_name,
                 bench_round_name[0] != '\0' ? ": " : "", what);
         exit(1);
     }
-    if (shmi_faa_32(&bench_the_stage->failed, 1) == 0)
-        snprintf(bench_the_stage->message, sizeof bench_the_stage->message,
+    if (shmi_faa_32(&stage->failed, 1) == 0)
+        snprintf(stage->message, sizeof stage->message,
                  "%s %d: %.150s", bench_me->producer ? "producer" : "consumer",
                  bench_me->index, what);
     _exit(1);
