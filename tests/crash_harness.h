@@ -456,6 +456,29 @@ crash_sweep(const char *what, const crash_case *c)
     crash_sweep_for(what, c, CRASH_BUDGET_NS);
 }
 
+/* The same for a row of a table, with so many survivors.                   */
+static inline void
+crash_sweep_row(const char *noun, const char *call, uint32_t survivors,
+                const crash_case *c, uint64_t budget_ns)
+{
+    static char name[128];
+
+    snprintf(name, sizeof name, "%s %s, %u left", noun, call, survivors);
+    crash_sweep_for(name, c, budget_ns);
+}
+
+/* In the child, at the end of its act: say what the call returned.  What it
+ * did comes before `acked`, and that before `returned`, wherever it dies.  */
+static inline void
+crash_acknowledge(int r, volatile uint32_t *acked, volatile uint32_t *returned)
+{
+    TEST_REQUIRE(r >= 0);
+    shmi_fence_compiler();
+    *acked = (uint32_t)r;
+    shmi_fence_compiler();
+    *returned = 1;
+}
+
 /* ---- around the tests -------------------------------------------------- */
 
 /* cmocka setup: a folder, and memory shared with the children.  All on one

@@ -544,11 +544,7 @@ act(void)
 {
     const int r = op->act(&who[CHILD].e[op->side]);
 
-    TEST_REQUIRE(r >= 0);
-    shmi_fence_compiler();
-    book->acked = (uint32_t)r;
-    shmi_fence_compiler();
-    book->returned = 1;
+    crash_acknowledge(r, &book->acked, &book->returned);
 }
 
 static void
@@ -779,9 +775,10 @@ static const crash_case stopped_case = {
 static void
 sweep_all(const flavour *f, const crash_case *c)
 {
-    static char name[128];
     uint32_t turn = (uint32_t)(f - flavours) + (c->frozen != NULL);
+    char noun[64];
 
+    snprintf(noun, sizeof noun, "%s %s:", f->f->name, f->name);
     the = f;
     for (op = operations; op->name != NULL; op++, turn++) {
         const uint32_t flags = op->flags;
@@ -794,9 +791,7 @@ sweep_all(const flavour *f, const crash_case *c)
             continue;
         for (survivors = 1; survivors <= 3; survivors++) {
             if (!crash_thorough() && survivors != turn % 3 + 1) continue;
-            snprintf(name, sizeof name, "%s %s: %s, %u left", f->f->name, f->name,
-                     op->name, survivors);
-            crash_sweep_for(name, c, SWEEP_NS);
+            crash_sweep_row(noun, op->name, survivors, c, SWEEP_NS);
         }
     }
 }

@@ -797,11 +797,7 @@ act(void)
 {
     const int r = op->act(&who[CHILD].q[side(op->role)]);
 
-    TEST_REQUIRE(r >= 0);
-    shmi_fence_compiler();
-    book->acked = (uint32_t)r;
-    shmi_fence_compiler();
-    book->returned = 1;
+    crash_acknowledge(r, &book->acked, &book->returned);
 }
 
 static void
@@ -1031,8 +1027,6 @@ static const crash_case stopped_case = {
 static void
 sweep_all(const noun *n, const crash_case *c)
 {
-    static char name[96];
-
     the = n;
     for (op = n->ops; op->name != NULL; op++) {
         if (c->frozen != NULL && op->flags & CREATES) continue;
@@ -1042,9 +1036,7 @@ sweep_all(const noun *n, const crash_case *c)
                 (survivors != 1 || n->many || op->role == SHMC_CONSUMER)) continue;
             /* What becomes of a dead consumer is no matter of producers.  */
             if (n->drop && op->role == SHMC_PRODUCER) continue;
-            snprintf(name, sizeof name, "%s %s, %u left", n->name, op->name,
-                     survivors);
-            crash_sweep_for(name, c, SWEEP_NS);
+            crash_sweep_row(n->name, op->name, survivors, c, SWEEP_NS);
         }
     }
 }

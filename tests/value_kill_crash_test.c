@@ -328,11 +328,7 @@ act(void)
 {
     const int r = op->act(&who[CHILD].v[op->side]);
 
-    TEST_REQUIRE(r >= 0);
-    shmi_fence_compiler();
-    book->acked = (uint32_t)r;
-    shmi_fence_compiler();
-    book->returned = 1;
+    crash_acknowledge(r, &book->acked, &book->returned);
 }
 
 static void
@@ -435,16 +431,12 @@ static const crash_case stopped_case = {
 static void
 sweep_all(const noun *n, const crash_case *c)
 {
-    static char name[96];
-
     the = n;
     for (op = n->ops; op->name != NULL; op++) {
         if (c->frozen != NULL && op->flags & CREATES) continue;
         for (survivors = 1; survivors <= 3; survivors++) {
             if (op->flags & CREATES && survivors != 1) continue;
-            snprintf(name, sizeof name, "%s %s, %u left", n->name, op->name,
-                     survivors);
-            crash_sweep_for(name, c, SWEEP_NS);
+            crash_sweep_row(n->name, op->name, survivors, c, SWEEP_NS);
         }
     }
 }
