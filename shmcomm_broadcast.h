@@ -379,6 +379,13 @@ SHMC_API int shmc_bcast_release(shmc_bcast *h);
 SHMC_API int shmc_bcast_borrow_wait(shmc_bcast *h, const void **data,
                                     int64_t timeout_ns);
 
+/* Name the ring to shmc_poll: SHMC_POLLIN when a receive would find a message
+ * or a gap, SHMC_POLLOUT when a message of max_bytes would find room (in a
+ * lossy ring: always).  Nothing holds while there is a loan or a borrow.
+ * Errors  SHMC_ENOTSUP not waitable; SHMC_EINVAL not this handle's role;
+ *         SHMC_ECORRUPT; SHMC_EFORKED; SHMC_ECLOSED.                      */
+SHMC_API shmc_pollable shmc_bcast_pollable(shmc_bcast *h);
+
 /* Tell the size of the next message, or SHMC_EAGAIN, or SHMC_ELAPPED.     */
 SHMC_API int shmc_bcast_next_bytes(shmc_bcast *h);
 
@@ -1238,20 +1245,10 @@ shmi_bcast_lapped(shmc_bcast *h)
     return shmi_bcast_skip(h, to);
 }
 
-/* Next may be taken and not DONE: by whom, and is he coming?              */
+/* Next, which is before tail, is not DONE: who took it, and is he coming?   */
 static int
-shmi_bcast_inspect(shmc_bcast *h, const uint64_t *stamp_at)
+shmi_bcast_taken(shmc_bcast *h, const uint64_t *stamp_at)
 {
-    /* A3 <- R3: if next is taken, its taker's intent was visible before.  */
-    const uint64_t tail = shmi_load_acq_64(&h->shm->tail);
-    const int64_t behind = (int64_t)(tail - h->next);
-
-    if (behind < -1) {              /* a lone publisher is ahead by one     */
-        (void)shmi_bcast_skip(h, tail);
-        return SHMC_ECORRUPT;       /* tail went back                       */
-    }
-    if (behind > h->slot_count) return shmi_bcast_lapped(h);
-    if (behind <= 0 || h->alone) return SHMC_EAGAIN;
     if (shmi_bcast_intended(h, h->next, false, false)) {
         /* Most of the time he is just copying.  Ask for him when he had
          * time enough, and not at every look.                             */
@@ -1271,6 +1268,22 @@ shmi_bcast_inspect(shmc_bcast *h, const uint64_t *stamp_at)
     h->idle = SHMI_BCAST_IDLE - 1;  /* the one behind may be empty as well  */
     if (h->seated) shmi_store_rel_64(h->cursor, h->next);   /* R5 -> A5     */
     return SHMC_OK;
+}
+
+/* Next may be taken and not DONE.                                         */
+static int
+shmi_bcast_inspect(shmc_bcast *h, const uint64_t *stamp_at)
+{
+    /* A3 <- R3: if next is taken, its taker's intent was visible before.  */
+    const uint64_t tail = shmi_load_acq_64(&h->shm->tail);
+    const int64_t behind = (int64_t)(tail - h->next);
+
+    if (behind < -1) {              /* a lone publisher is ahead by one     */
+        (void)shmi_bcast_skip(h, tail);
+        return SHMC_ECORRUPT;       /* tail went back                       */
+    }
+    if (behind > h->slot_count) return shmi_bcast_lapped(h);
+    return behind <= 0 || h->alone ? SHMC_EAGAIN : shmi_bcast_taken(h, stamp_at);
 }
 
 /* Decide what the cell of `next` means when it is not readable: SHMC_OK
@@ -1521,6 +1534,90 @@ shmc_bcast_borrow_wait(shmc_bcast *h, const void **data, int64_t timeout_ns)
 
     if (r >= 0) *data = w.data;
     return r;
+}
+
+/* >>polling */
+
+/* Would a receive find something?  Counts no loss: a gap is there to be
+ * received.  1, SHMC_EAGAIN or SHMC_ECORRUPT.                             */
+static int
+shmi_bcast_readable(shmc_bcast *h, bool thorough)
+{
+    for (uint32_t round = 0; round < SHMI_BCAST_ROUNDS; round++) {
+        const uint64_t *stamp_at = &h->cells[h->next & h->mask].stamp;
+        /* A7 <- R7 and A1 <- R1, as in a receive.                         */
+        const int64_t ahead = (int64_t)(shmi_load_acq_64(stamp_at) -
+                                        shmi_stamp(h->next, 0));
+        if (ahead == SHMI_DONE || ahead > SHMI_VOID) return 1;
+        if (!thorough) return SHMC_EAGAIN;
+        /* A3 <- R3, as in shmi_bcast_inspect.                             */
+        const int64_t behind = (int64_t)(shmi_load_acq_64(&h->shm->tail) -
+                                         h->next);
+        if (behind < -1) return SHMC_ECORRUPT;
+        if (behind > h->slot_count) return 1;
+        if (behind <= 0 || h->alone) return SHMC_EAGAIN;
+        const int r = shmi_bcast_taken(h, stamp_at);
+        if (r != SHMC_OK) return r;
+    }
+    return SHMC_EAGAIN;
+}
+
+/* Would a message of max_bytes find room?                                 */
+static int
+shmi_bcast_writable(shmc_bcast *h, bool thorough)
+{
+    if (!h->reliable) return 1;
+    if (thorough) h->idle |= SHMI_BCAST_FULL - 1;
+    int r = shmi_bcast_has_room(h, h->alone ? h->next
+                                            : shmi_load_rlx_64(&h->shm->tail));
+    if (r == SHMC_OK && h->max_bytes > SHMC_BCAST_INLINE_BYTES)
+        r = shmi_bcast_reserve(h, shmi_bcast_record_span(h->max_bytes));
+    return r == SHMC_OK ? 1 : r;
+}
+
+static int
+shmi_bcast_poll(void *ring, uint32_t events, bool thorough,
+                shmi_poll_spot *spot)
+{
+    shmc_bcast *h = ring;
+    const bool reads = h->role == SHMC_CONSUMER || h->role == SHMC_WATCHER;
+    const uint32_t mine = reads ? SHMC_POLLIN
+                        : h->role == SHMC_PRODUCER ? SHMC_POLLOUT : 0u;
+    int r = shmi_bcast_usable(h);
+
+    if (r != SHMC_OK) return r;
+    if ((events & ~mine) != 0)
+        return shmi_fail(SHMC_EINVAL, "poll a broadcast ring for 0x%x: readers "
+                         "ask for SHMC_POLLIN, producers for SHMC_POLLOUT",
+                         events);
+    if (!h->waitable)
+        return shmi_fail(SHMC_ENOTSUP, "poll a broadcast ring that was created "
+                         "without waitable");
+    const bool deaf = h->segment != NULL && h->segment->read_only;
+    if (!deaf) spot->bell[0] = reads ? &h->shm->readable : &h->shm->writable;
+    spot->asymmetric = h->asymmetric;
+    spot->progress = h->next;
+    if (!h->lent && events != 0) {
+        r = reads ? shmi_bcast_readable(h, thorough)
+                  : shmi_bcast_writable(h, thorough);
+        if (r < 0 && r != SHMC_EAGAIN) return r;
+    }
+    /* Who waits because of one publisher, or for room, awaits a peer.     */
+    spot->slice_ns = deaf ? SHMI_DEAF_NS
+                   : !reads || h->blocked_at == h->next ? SHMC_PEER_CHECK_NS
+                                                        : SHMC_RECHECK_NS;
+    /* Publishers that wait for room learn how far we are before we sleep. */
+    if (thorough && h->seated && r != 1) {
+        shmi_store_rel_64(h->cursor, h->next);              /* R5 -> A5     */
+        shmi_bell_ring(&h->shm->writable, h->asymmetric);
+    }
+    return r == 1 ? (int)mine : 0;
+}
+
+SHMC_API shmc_pollable
+shmc_bcast_pollable(shmc_bcast *h)
+{
+    return (shmc_pollable){ shmi_bcast_poll, h };
 }
 
 #endif /* SHMCOMM_IMPLEMENTATION */

@@ -217,6 +217,13 @@ SHMC_API int shmc_mpmc_push_wait(shmc_mpmc *q, const void *msg,
 SHMC_API int shmc_mpmc_pop_wait(shmc_mpmc *q, void *msg, uint32_t bytes,
                                 int64_t timeout_ns);
 
+/* Name the queue to shmc_poll: SHMC_POLLIN when there is a message, also one
+ * that a dead consumer left; SHMC_POLLOUT when there is room.  Another
+ * consumer or producer may be faster than the call that follows.
+ * Errors  SHMC_ENOTSUP not waitable; SHMC_EINVAL not this handle's role;
+ *         SHMC_ECORRUPT; SHMC_EFORKED; SHMC_ECLOSED.                      */
+SHMC_API shmc_pollable shmc_mpmc_pollable(shmc_mpmc *q);
+
 /* ---- private: slow paths ----------------------------------------------- */
 
 enum { SHMI_MPMC_RETRY = 1 };
@@ -1365,6 +1372,117 @@ shmc_mpmc_pop_wait(shmc_mpmc *q, void *msg, uint32_t bytes, int64_t timeout_ns)
     shmi_mpmc_wish wish = { q, NULL, msg, bytes, 0 };
     return shmi_mpmc_wait(q, SHMC_CONSUMER, shmi_mpmc_try_pop, &wish,
                           timeout_ns);
+}
+
+/* >>mpmc: polling ---------------------------------------------------------- */
+
+/* Is there a message that a dead consumer held, by the orphans and seats?  */
+static bool
+shmi_mpmc_left_behind(const shmc_mpmc *q)
+{
+    const uint32_t all = SHMI_MPMC_ORPHANS + q->seat_count;
+    uint64_t pos = 0;
+
+    for (uint32_t k = 0; k < all; k++) {
+        /* Relaxed: only to find; the pop that follows judges again.        */
+        const uint64_t intent = shmi_load_rlx_64(
+            k < SHMI_MPMC_ORPHANS ? &q->shm->orphans[k]
+                                  : &q->seats[k - SHMI_MPMC_ORPHANS].word[0]);
+        if (intent == 0) continue;
+        for (uint32_t i = 0; shmi_mpmc_pending(q, intent, &i, &pos); i++)
+            if (!shmi_mpmc_covered(q, false, pos)) return true;
+    }
+    return false;
+}
+
+/* Would a pop find a message?  Takes none; what is in the way of the dead it
+ * clears.  1, SHMC_EAGAIN or SHMC_ECORRUPT.                                */
+static int
+shmi_mpmc_readable(shmc_mpmc *q, bool thorough)
+{
+    for (uint32_t tries = 0; tries < SHMI_MPMC_TRIES; tries++) {
+        /* A2 <- R2: as for tail in shmi_mpmc_push_stuck.                   */
+        uint64_t pos = shmi_load_acq_64(&q->shm->head);
+        const uint64_t old = pos - q->mask - 1;
+        const uint64_t seen = shmi_load_acq_64(shmi_mpmc_at(q, pos)); /* A3 */
+        if (shmi_mpmc_full(seen, pos)) return 1;
+        if (!thorough) return SHMC_EAGAIN;
+        int r = SHMI_MPMC_RETRY;
+        if (seen == shmi_mpmc_word(pos, SHMI_MPMC_TOMB))
+            r = shmi_mpmc_pop_stuck(q, pos, tries, &pos);
+        else if (seen == shmi_mpmc_word(old, SHMI_MPMC_TOMB))
+            shmi_mpmc_untomb(q, old);
+        else if (q->segment && seen == shmi_mpmc_word(pos, SHMI_MPMC_FREE))
+            r = shmi_mpmc_bury(q, pos);
+        else if (q->segment && q->drop && shmi_mpmc_full(seen, old))
+            r = shmi_mpmc_adopt(q, old) == SHMI_MPMC_DROPPED ? SHMI_MPMC_RETRY
+                                                             : SHMC_EAGAIN;
+        else
+            r = SHMC_EAGAIN;
+        if (r == SHMI_MPMC_RETRY) continue;
+        if (r != SHMC_EAGAIN) return r;
+        if (!q->segment || q->drop || !shmi_mpmc_left_behind(q)) return r;
+        q->look = true;             /* so that the next pop finds it        */
+        return 1;
+    }
+    return SHMC_EAGAIN;
+}
+
+/* Would a push find room?                                                  */
+static int
+shmi_mpmc_writable(shmc_mpmc *q, bool thorough)
+{
+    for (uint32_t tries = 0; tries < SHMI_MPMC_TRIES; tries++) {
+        /* A1 <- R1, A4 <- R4: as in a push.                                */
+        uint64_t pos = shmi_load_acq_64(&q->shm->tail);
+        if (shmi_load_acq_64(shmi_mpmc_at(q, pos)) ==
+            shmi_mpmc_word(pos, SHMI_MPMC_FREE)) return 1;
+        if (!thorough) return SHMC_EAGAIN;
+        q->look = true;
+        const int r = shmi_mpmc_push_stuck(q, pos, tries, &pos);
+        if (r != SHMI_MPMC_RETRY) return r;
+    }
+    return SHMC_EAGAIN;
+}
+
+static int
+shmi_mpmc_look(void *queue, uint32_t events, bool thorough,
+               shmi_poll_spot *spot)
+{
+    shmc_mpmc *q = (shmc_mpmc *)queue;
+    uint32_t may = 0;
+    int ready = 0;
+
+    if (!q->shm) return SHMC_ECLOSED;
+    if (q->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    if (q->role & SHMC_CONSUMER) may |= SHMC_POLLIN;
+    if (q->role & SHMC_PRODUCER) may |= SHMC_POLLOUT;
+    if ((events & ~may) != 0)
+        return shmi_fail(SHMC_EINVAL, "poll a MPMC queue for 0x%x: consumers ask "
+                         "for SHMC_POLLIN, producers for SHMC_POLLOUT", events);
+    if (!q->waitable)
+        return shmi_fail(SHMC_ENOTSUP, "poll a MPMC queue that was created"
+                         " without waitable = 1");
+    if (events & SHMC_POLLIN) spot->bell[0] = &q->shm->readable;
+    if (events & SHMC_POLLOUT) spot->bell[1] = &q->shm->writable;
+    spot->asymmetric = q->asymmetric;
+    spot->progress = q->pop_next;
+    for (uint32_t event = SHMC_POLLIN; event <= SHMC_POLLOUT; event <<= 1) {
+        if (!(events & event)) continue;
+        /* Refused until then; and our intent covers what we hold.          */
+        if (event == SHMC_POLLIN ? q->borrowed : q->loaned) continue;
+        const int r = event == SHMC_POLLIN ? shmi_mpmc_readable(q, thorough)
+                                           : shmi_mpmc_writable(q, thorough);
+        if (r != SHMC_EAGAIN && r < 0) return r;
+        if (r > 0) ready |= (int)event;
+    }
+    return ready;
+}
+
+SHMC_API shmc_pollable
+shmc_mpmc_pollable(shmc_mpmc *q)
+{
+    return (shmc_pollable){ shmi_mpmc_look, q };
 }
 
 #endif /* SHMCOMM_IMPLEMENTATION */

@@ -16,8 +16,6 @@
 
 /* ---- constants --------------------------------------------------------- */
 
-#define SHMC_FOREVER (-1)           /* a timeout_ns that never elapses      */
-
 #ifndef SHMC_TOPIC_POLL_NS          /* how often a subscriber that came too */
 #define SHMC_TOPIC_POLL_NS 1000000u /* early looks for its topic            */
 #endif
@@ -129,6 +127,10 @@ SHMC_API int shmc_pub_commit(shmc_pub *pub, uint32_t bytes,
                              int64_t timeout_ns);
 SHMC_API int shmc_pub_abort(shmc_pub *pub);
 
+/* Name the publisher to shmc_poll: SHMC_POLLOUT when any message would find
+ * room (in a lossy topic: always).  Errors  as send.                      */
+SHMC_API shmc_pollable shmc_pub_pollable(shmc_pub *pub);
+
 /* ---- API: subscribers -------------------------------------------------- */
 
 /* Subscribe to a topic, which need not exist yet: then receive waits for
@@ -183,6 +185,11 @@ shmc_sub_gap(const shmc_sub *sub) { return shmc_bcast_gap(&sub->ring); }
 /* Tell whether the topic exists for this subscriber (0 or 1), looking for
  * it if it does not yet; or why it cannot be joined.                      */
 SHMC_API int shmc_sub_ready(shmc_sub *sub);
+
+/* Name the subscriber to shmc_poll: SHMC_POLLIN when a message is there (or
+ * with report_loss a gap).  While it waits for its topic the poller looks
+ * for that every SHMC_TOPIC_POLL_NS.  Errors  those of receive and open.   */
+SHMC_API shmc_pollable shmc_sub_pollable(shmc_sub *sub);
 
 #ifdef __cplusplus
 }
@@ -635,6 +642,41 @@ shmc_sub_release(shmc_sub *sub)
 {
     return sub->ring.shm == NULL ? SHMC_ECLOSED
                                  : shmc_bcast_release(&sub->ring);
+}
+
+/* >>polling */
+
+static int
+shmi_pub_poll(void *socket, uint32_t events, bool thorough,
+              shmi_poll_spot *spot)
+{
+    return shmi_bcast_poll(&((shmc_pub *)socket)->ring, events, thorough, spot);
+}
+
+SHMC_API shmc_pollable
+shmc_pub_pollable(shmc_pub *pub)
+{
+    return (shmc_pollable){ shmi_pub_poll, pub };
+}
+
+static int
+shmi_sub_poll(void *socket, uint32_t events, bool thorough,
+              shmi_poll_spot *spot)
+{
+    shmc_sub *sub = socket;
+
+    if (sub->ring.shm == NULL) {
+        spot->slice_ns = SHMC_TOPIC_POLL_NS;
+        const int r = shmc_sub_ready(sub);
+        if (r <= 0) return r;
+    }
+    return shmi_bcast_poll(&sub->ring, events, thorough, spot);
+}
+
+SHMC_API shmc_pollable
+shmc_sub_pollable(shmc_sub *sub)
+{
+    return (shmc_pollable){ shmi_sub_poll, sub };
 }
 
 #endif /* SHMCOMM_IMPLEMENTATION */
