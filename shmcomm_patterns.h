@@ -13,12 +13,7 @@
 #define SHMCOMM_PATTERNS_H
 
 #include "shmcomm_broadcast.h"
-
-/* ---- constants --------------------------------------------------------- */
-
-#ifndef SHMC_TOPIC_POLL_NS          /* how often a subscriber that came too */
-#define SHMC_TOPIC_POLL_NS 1000000u /* early looks for its topic            */
-#endif
+#include "shmcomm_endpoint.h"
 
 /* ---- descs ------------------------------------------------------------- */
 
@@ -62,16 +57,14 @@ typedef struct shmc_pub {
 
 typedef struct shmc_sub {
     shmc_segment segment;
-    shmc_segment awaited;           /* says that we wait for the topic      */
+    shmi_endpoint_wait wait;        /* for a topic that is not there yet    */
     shmc_bcast ring;                /* closed while the topic is awaited    */
     shmc_sub_desc desc;
-    uint64_t opened_ns, look_ns;
+    uint64_t opened_ns;
     uint64_t seen_ns, seen_tail;    /* a topic without users that was seen:
                                        its birth, and the next message      */
-    uint32_t epoch, polls;
+    uint32_t polls;
     bool     open;
-    char     name[SHMC_NAME_BYTES], dir[SHMC_DIR_BYTES];
-    char     prefix[SHMC_PREFIX_BYTES];
 } shmc_sub;
 
 #ifdef __cplusplus
@@ -200,48 +193,15 @@ SHMC_API shmc_pollable shmc_sub_pollable(shmc_sub *sub);
 #if defined(SHMCOMM_IMPLEMENTATION) && !defined(SHMCOMM_PATTERNS_IMPLEMENTED)
 #define SHMCOMM_PATTERNS_IMPLEMENTED
 
-#include <stdio.h>
 #include <string.h>
 
 #define SHMI_TOPIC_OBJECT "topic"
 
-/* >>topics */
-
-/* How often a publisher looks, a millisecond apart, whether others that came
- * across a dead topic, or are about to create one, are done with it.      */
-enum { SHMI_TOPIC_TRIES = 50 };
-
-/* A segment by the topic's name: without its ring (its creator is at it, or
- * died), with one that nobody uses (all its users died, or left it to who
- * waits for it), or a living one.  `ring` becomes a copy of its first lines,
- * which nobody has checked.  Who only looks holds the segment for a moment,
- * but never the ring.                                                     */
-enum { SHMI_TOPIC_BARE, SHMI_TOPIC_LEFT, SHMI_TOPIC_USED };
-
-static int
-shmi_topic_state(const shmc_segment *s, shmi_bcast_shm *ring)
-{
-    shmc_object_info info;
-
-    memset(ring, 0, sizeof *ring);
-    for (uint32_t i = 0; i < s->max_objects; i++) {
-        if (shmc_object_info_get(s, i, &info) != SHMC_OK ||
-            strcmp(info.name, SHMI_TOPIC_OBJECT) != 0) continue;
-        if (info.bytes >= sizeof *ring)
-            shmi_copy_out(ring, s->base + info.offset, sizeof *ring);
-        return shmi_lock_probe(s->fd, SHMI_LOCK_OBJECTS + i) == 0
-             ? SHMI_TOPIC_LEFT : SHMI_TOPIC_USED;
-    }
-    return SHMI_TOPIC_BARE;
-}
-
-static int
-shmi_topic_check(const shmc_segment *s)
-{
-    if (s->ephemeral) return SHMC_OK;
-    return shmi_fail(SHMC_ETYPE, "topic '%s': the segment of this name is no "
-                     "topic's; use another name or prefix", s->name);
-}
+/* The topic's file goes with its last user.  A bare one is taken over: its
+ * creator died, or is another program's.                                  */
+static const shmi_endpoint_kind shmi_topic_kind = {
+    "topic", SHMI_TOPIC_OBJECT, NULL, true
+};
 
 /* >>publishers */
 
@@ -261,76 +221,77 @@ shmi_topic_ring(const shmc_topic_desc *d)
     return ring;
 }
 
-/* Attach to the topic's file, or make one of the right size.  Returns its
- * state (one just made is BARE), or an error.                             */
-static int
-shmi_topic_open(shmc_segment *s, const char *topic, const shmc_topic_desc *d,
-                bool *created, shmi_bcast_shm *is)
+/* The file of a new topic, which takes that many bytes.                   */
+static shmc_segment_desc
+shmi_topic_file(const shmc_topic_desc *d, const shmc_bcast_desc *ring,
+                int64_t bytes)
 {
-    shmc_bcast_desc ring = shmi_topic_ring(d);
-    shmc_segment_desc desc;
+    shmc_segment_desc file;
 
-    if (ring.max_subscribers == 0) ring.max_subscribers = 256;
-    const int64_t bytes = shmc_bcast_size_for(&ring);
-    if (bytes < 0) return (int)bytes;
-    for (;;) {
-        memset(&desc, 0, sizeof desc);
-        desc.dir = d->dir;
-        desc.prefix = d->prefix;
-        desc.flags = d->flags;
-        *created = false;
-        int r = shmc_segment_attach(s, topic, &desc);
-        if (r == SHMC_OK) {
-            r = shmi_topic_check(s);
-            if (r == SHMC_OK) return shmi_topic_state(s, is);
-            shmc_segment_close(s);
-        }
-        if (r != SHMC_ENOENT) return r;
-        desc.flags |= SHMC_EPHEMERAL;
-        desc.heap_bytes = (uint64_t)bytes;
-        desc.max_objects = 8;
-        /* Some more, for who attaches only to look.                       */
-        desc.max_participants = 32 + ring.max_subscribers +
-                                (d->max_publishers ? d->max_publishers : 16);
-        desc.mode = d->access;
-        desc.gid = d->gid;
-        desc.wake = d->wake;
-        r = shmc_segment_create(s, topic, &desc);
-        *created = r == SHMC_OK;
-        /* Somebody else was faster: take a look.                          */
-        if (r != SHMC_EEXIST) return r == SHMC_OK ? SHMI_TOPIC_BARE : r;
-    }
+    memset(&file, 0, sizeof file);
+    file.heap_bytes = (uint64_t)bytes;
+    file.max_objects = 8;
+    /* Some more, for who attaches only to look.                           */
+    file.max_participants = 32 + ring->max_subscribers +
+                            (d->max_publishers ? d->max_publishers : 16);
+    file.mode = d->access;
+    file.gid = d->gid;
+    file.flags = d->flags;
+    file.wake = d->wake;
+    file.dir = d->dir;
+    file.prefix = d->prefix;
+    return file;
 }
+
+/* What an opening publisher wants, and what it finds.                     */
+typedef struct shmi_pub_opening {
+    shmc_pub *pub;
+    const shmc_topic_desc *desc;
+    shmi_bcast_shm is;              /* unchecked, if users left a topic     */
+} shmi_pub_opening;
 
 /* Join the ring, creating it if there is none.                            */
 static int
-shmi_pub_join(shmc_pub *pub, const shmc_topic_desc *d, bool bare)
+shmi_pub_join(void *ctx, shmc_segment *s)
 {
+    const shmi_pub_opening *o = ctx;
+    const shmc_topic_desc *d = o->desc;
     shmc_bcast_desc ring = shmi_topic_ring(d);
 
-    if (d->wake != SHMC_WAKE_FENCE && d->wake != pub->segment.wake)
+    if (d->wake != SHMC_WAKE_FENCE && d->wake != s->wake)
         return shmi_fail(SHMC_EMISMATCH, "publish on '%s': the topic exists with "
                          "wake %u, not %u; ask for that, or for 0 (take what "
-                         "exists)", pub->segment.name, pub->segment.wake,
-                         d->wake);
-    if (bare && ring.max_subscribers == 0) ring.max_subscribers = 256;
-    return shmc_bcast_open(&pub->ring, &pub->segment, SHMI_TOPIC_OBJECT, &ring,
+                         "exists)", s->name, s->wake, d->wake);
+    if (o->is.head.magic == 0 && ring.max_subscribers == 0)
+        ring.max_subscribers = 256; /* there is none                        */
+    return shmc_bcast_open(&o->pub->ring, s, SHMI_TOPIC_OBJECT, &ring,
                            SHMC_PRODUCER);
 }
 
-/* Would a publisher with this desc suit the ring?  Says nothing.          */
-static bool
-shmi_topic_fits(const shmc_segment *s, const shmi_bcast_shm *is,
-                const shmc_topic_desc *d)
+static void
+shmi_pub_forget(void *ctx)
 {
+    const shmi_pub_opening *o = ctx;
+
+    memset(&o->pub->ring, 0, sizeof o->pub->ring);
+}
+
+/* Take what was left for the subscriber that waits for it, unless it has
+ * another shape.                                                          */
+static bool
+shmi_pub_adopt(void *ctx, const shmc_segment *s)
+{
+    const shmi_pub_opening *o = ctx;
+    const shmc_topic_desc *d = o->desc;
     const shmc_bcast_desc ring = shmi_topic_ring(d);
     shmi_bcast_geometry g;
     uint64_t asked, exists;
 
-    if (is->head.magic != SHMI_BCAST_MAGIC ||
-        is->head.version != SHMI_BCAST_VERSION ||
-        (d->wake != SHMC_WAKE_FENCE && d->wake != s->wake)) return false;
-    shmi_bcast_geometry_in(&is->head, &g);
+    if (o->is.head.magic != SHMI_BCAST_MAGIC ||
+        o->is.head.version != SHMI_BCAST_VERSION ||
+        (d->wake != SHMC_WAKE_FENCE && d->wake != s->wake) ||
+        !shmi_name_awaited(s)) return false;
+    shmi_bcast_geometry_in(&o->is.head, &g);
     return shmi_bcast_differs(&g, &ring, &asked, &exists) == NULL;
 }
 
@@ -339,7 +300,7 @@ shmi_topic_fits(const shmc_segment *s, const shmi_bcast_shm *is,
 static void
 shmi_pub_welcome(const shmc_pub *pub)
 {
-    for (int tries = 0; tries < SHMI_TOPIC_TRIES; tries++) {
+    for (int tries = 0; tries < SHMI_ENDPOINT_TRIES; tries++) {
         if (!shmi_name_awaited(&pub->segment)) return;
         shmi_sleep_until(shmi_now_ns() + SHMC_TOPIC_POLL_NS);
     }
@@ -365,33 +326,31 @@ SHMC_API int
 shmc_pub_open(shmc_pub *pub, const char *topic, const shmc_topic_desc *desc)
 {
     static const shmc_topic_desc defaults;
-    const shmc_topic_desc *d = desc != NULL ? desc : &defaults;
-    shmi_bcast_shm is;
-    bool created;
-    int state;
+    shmi_pub_opening o;
+    shmi_endpoint_opening e;
 
     memset(pub, 0, sizeof *pub);
-    int r = shmi_topic_desc_check(topic, d);
+    memset(&o, 0, sizeof o);
+    o.pub = pub;
+    o.desc = desc != NULL ? desc : &defaults;
+    int r = shmi_topic_desc_check(topic, o.desc);
     if (r != SHMC_OK) return r;
-    for (int tries = 0; ; tries++) {
-        state = shmi_topic_open(&pub->segment, topic, d, &created, &is);
-        if (state < 0) return state;
-        if (created || state == SHMI_TOPIC_USED || tries == SHMI_TOPIC_TRIES)
-            break;
-        /* Left to a subscriber that waits: part of it, unless it differs. */
-        if (state == SHMI_TOPIC_LEFT && shmi_name_awaited(&pub->segment) &&
-            shmi_topic_fits(&pub->segment, &is, d)) break;
-        /* Others may be looking at it as well; the last of us removes it. */
-        if (shmi_segment_close_and_remove(&pub->segment) == 1)
-            shmi_event(SHMC_LOG_INFO, "topic '%s': removed what its dead users "
-                       "left", topic);
-        else
-            shmi_sleep_until(shmi_now_ns() + 1000000u);
-    }
-    r = shmi_pub_join(pub, d, state == SHMI_TOPIC_BARE);
-    if (r != SHMC_OK) shmc_segment_close(&pub->segment);
-    else if (created && pub->ring.reliable) shmi_pub_welcome(pub);
-    return r;
+    shmc_bcast_desc ring = shmi_topic_ring(o.desc);
+    if (ring.max_subscribers == 0) ring.max_subscribers = 256;
+    const int64_t bytes = shmc_bcast_size_for(&ring);
+    if (bytes < 0) return (int)bytes;
+    memset(&e, 0, sizeof e);
+    e.kind = &shmi_topic_kind;
+    e.file = shmi_topic_file(o.desc, &ring, bytes);
+    e.head = &o.is;
+    e.head_bytes = sizeof o.is;
+    e.adopt = shmi_pub_adopt;
+    e.join = shmi_pub_join;
+    e.forget = shmi_pub_forget;
+    e.ctx = &o;
+    r = shmi_endpoint_open(&pub->segment, topic, &e);
+    if (r == 1 && pub->ring.reliable) shmi_pub_welcome(pub);
+    return r < 0 ? r : SHMC_OK;
 }
 
 SHMC_API int
@@ -400,8 +359,7 @@ shmc_pub_close(shmc_pub *pub)
     if (pub->ring.shm == NULL)
         return shmi_fail(SHMC_ECLOSED, "close publisher: it is not open");
     shmc_bcast_close(&pub->ring);
-    pub->segment.heirs = true;      /* its file is theirs, if there are any */
-    return shmc_segment_close(&pub->segment);
+    return shmi_endpoint_close(&pub->segment, &shmi_topic_kind);
 }
 
 SHMC_API int
@@ -469,28 +427,34 @@ shmc_pub_abort(shmc_pub *pub)
 
 /* Take part in the topic whose segment is open.                           */
 static int
-shmi_sub_enter(shmc_sub *sub)
+shmi_sub_enter(void *ctx)
 {
+    shmc_sub *sub = ctx;
     shmi_bcast_shm is;
     shmc_bcast_desc ring;
-    int r = shmi_topic_check(&sub->segment);
+    const int state = shmi_endpoint_state(&sub->segment, &shmi_topic_kind, &is,
+                                          sizeof is);
 
-    if (r != SHMC_OK) return r;
-    const int state = shmi_topic_state(&sub->segment, &is);
-    /* Were we here before the ring?  Then everything in it is for us; or all
-     * that came since we saw it without users.                            */
+    if (state == SHMI_ENDPOINT_OTHERS)
+        return shmi_endpoint_refuse(&sub->segment, &shmi_topic_kind);
+    /* Were we here before it had its name?  Then everything in it is for us;
+     * or all that came since we saw it without users.                     */
     const bool seen = sub->segment.created_ns == sub->seen_ns;
-    const bool ours = sub->segment.created_ns >= sub->opened_ns;
-    if (state == SHMI_TOPIC_BARE || (state == SHMI_TOPIC_LEFT && !ours)) {
+    const bool ours = sub->wait.absent ||
+                      sub->segment.created_ns >= sub->opened_ns;
+    if (state == SHMI_ENDPOINT_OTHERS_LEFT) return SHMC_EAGAIN;
+    if (state == SHMI_ENDPOINT_BARE ||
+        (state == SHMI_ENDPOINT_LEFT && !ours)) {
         sub->seen_ns = sub->segment.created_ns;
         sub->seen_tail = is.tail;
         return SHMC_EAGAIN;
     }
     memset(&ring, 0, sizeof ring);
     ring.history = ours || seen ? SHMI_BCAST_BEGIN : sub->desc.history;
-    r = shmc_bcast_open(&sub->ring, &sub->segment, SHMI_TOPIC_OBJECT, &ring,
-                        sub->desc.watch || sub->segment.read_only
-                        ? SHMC_WATCHER : SHMC_CONSUMER);
+    const int r = shmc_bcast_open(&sub->ring, &sub->segment, SHMI_TOPIC_OBJECT,
+                                  &ring, sub->desc.watch ||
+                                         sub->segment.read_only
+                                  ? SHMC_WATCHER : SHMC_CONSUMER);
     if (r == SHMC_OK && seen && !ours)
         sub->ring.joined = sub->ring.next = sub->seen_tail;
     return r;
@@ -500,33 +464,13 @@ shmi_sub_enter(shmc_sub *sub)
 static int
 shmi_sub_join(shmc_sub *sub)
 {
-    shmc_segment_desc segment;
-
-    memset(&segment, 0, sizeof segment);
-    segment.dir = sub->dir;
-    segment.prefix = sub->prefix;
-    segment.flags = sub->desc.flags;
-    int r = SHMC_OK;
-    if (sub->awaited.file[0] == '\0')
-        r = shmi_name_await(&sub->awaited, sub->name, &segment);
-    if (r == SHMC_OK) {
-        r = shmc_segment_attach(&sub->segment, sub->name, &segment);
-        if (r == SHMC_ENOENT) return SHMC_EAGAIN;
-    }
-    if (r == SHMC_OK) {
-        r = shmi_sub_enter(sub);
-        /* Closing removes what dead users left, unless somebody is at it. */
-        if (r != SHMC_OK) shmc_segment_close(&sub->segment);
-    }
-    if (r != SHMC_EAGAIN) shmi_name_await_end(&sub->awaited);
-    return r;
+    return shmi_endpoint_look(&sub->wait, &sub->segment, sub->desc.flags,
+                              shmi_sub_enter, sub);
 }
 
 SHMC_API int
 shmc_sub_open(shmc_sub *sub, const char *topic, const shmc_sub_desc *desc)
 {
-    const char *dir = "", *prefix = "";
-
     memset(sub, 0, sizeof *sub);
     if (desc != NULL) sub->desc = *desc;
     if ((sub->desc.flags & ~(uint32_t)(SHMC_READ_ONLY | SHMC_PREFAULT |
@@ -534,16 +478,11 @@ shmc_sub_open(shmc_sub *sub, const char *topic, const shmc_sub_desc *desc)
         return shmi_fail(SHMC_EINVAL, "subscribe to '%s': flags 0x%x; give "
                          "SHMC_READ_ONLY, SHMC_PREFAULT, SHMC_MLOCK or "
                          "SHMC_HUGEPAGES", topic ? topic : "", sub->desc.flags);
-    int r = shmc_name_check(topic);
-    if (r == SHMC_OK) r = shmi_directory(sub->desc.dir, &dir);
-    if (r == SHMC_OK) r = shmi_prefix(sub->desc.prefix, &prefix);
+    int r = shmi_endpoint_wait_begin(&sub->wait, topic, sub->desc.dir,
+                                     sub->desc.prefix);
     if (r != SHMC_OK) return r;
-    snprintf(sub->name, sizeof sub->name, "%s", topic);
-    snprintf(sub->dir, sizeof sub->dir, "%s", dir);
-    snprintf(sub->prefix, sizeof sub->prefix, "%s", prefix);
     sub->desc.dir = sub->desc.prefix = NULL;
     sub->opened_ns = shmi_now_ns();
-    sub->epoch = shmi_fork_epoch;
     sub->open = true;
     r = shmi_sub_join(sub);
     if (r == SHMC_OK || r == SHMC_EAGAIN) return SHMC_OK;
@@ -558,40 +497,28 @@ shmc_sub_close(shmc_sub *sub)
         return shmi_fail(SHMC_ECLOSED, "close subscriber: it is not open");
     sub->open = false;
     /* What was left to us a moment ago, nobody else would remove.         */
-    if (sub->ring.shm == NULL && sub->epoch == shmi_fork_epoch)
+    if (sub->ring.shm == NULL && sub->wait.epoch == shmi_fork_epoch)
         (void)shmi_sub_join(sub);
-    shmi_name_await_end(&sub->awaited);
+    shmi_endpoint_wait_end(&sub->wait);
     if (sub->ring.shm == NULL) return SHMC_OK;
     shmc_bcast_close(&sub->ring);
-    sub->segment.heirs = true;      /* its file is theirs, if there are any */
-    return shmc_segment_close(&sub->segment);
+    return shmi_endpoint_close(&sub->segment, &shmi_topic_kind);
 }
 
 SHMC_API int
 shmc_sub_ready(shmc_sub *sub)
 {
     if (!sub->open) return SHMC_ECLOSED;
-    if (sub->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    if (sub->wait.epoch != shmi_fork_epoch) return SHMC_EFORKED;
     if (sub->ring.shm != NULL) return 1;
-    const uint64_t now = shmi_now_ns();
-    if (now < sub->look_ns) return 0;
-    sub->look_ns = now + SHMC_TOPIC_POLL_NS;
-    const int r = shmi_sub_join(sub);
-    return r == SHMC_EAGAIN ? 0 : r == SHMC_OK ? 1 : r;
+    return shmi_endpoint_ready(&sub->wait, &sub->segment, sub->desc.flags,
+                               shmi_sub_enter, sub);
 }
 
-/* Wait until there is a topic to receive from.                            */
 static int
-shmi_sub_await(shmc_sub *sub, uint64_t deadline_ns)
+shmi_sub_is_ready(void *sub)
 {
-    for (;;) {
-        const int r = shmc_sub_ready(sub);
-        if (r != 0) return r < 0 ? r : SHMC_OK;
-        const uint64_t now = shmi_now_ns();
-        if (now >= deadline_ns) return SHMC_ETIMEDOUT;
-        const uint64_t next = now + SHMC_TOPIC_POLL_NS;
-        shmi_sleep_until(next < deadline_ns ? next : deadline_ns);
-    }
+    return shmc_sub_ready(sub);
 }
 
 /* Receive into buf, or (view not NULL) borrow, until the deadline.        */
@@ -601,7 +528,7 @@ shmi_sub_wait(shmc_sub *sub, void *buf, uint32_t cap, const void **view,
 {
     const uint64_t deadline = shmi_deadline(timeout_ns);
     int64_t left = timeout_ns;
-    int r = shmi_sub_await(sub, deadline);
+    int r = shmi_endpoint_await(shmi_sub_is_ready, sub, deadline);
 
     if (r != SHMC_OK)
         return r == SHMC_ETIMEDOUT && timeout_ns == 0 ? SHMC_EAGAIN : r;

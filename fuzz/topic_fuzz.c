@@ -317,7 +317,7 @@ gather(world *w)
     for (int i = 0; i < SUBS; i++) {
         sub *s = &w->s[i];
         if (!s->open || s->joined || users(w) == 0) continue;
-        s->q.look_ns = 0;
+        s->q.wait.look_ns = 0;
         FUZZ_EQUAL(shmc_sub_ready(&s->q), 1);
         join(w, s);
         FUZZ_REQUIRE(s->joined);
@@ -428,7 +428,7 @@ step_sub(world *w, sub *s, uint8_t op, fuzz_input *in)
         open_sub(w, s, arg);
         return;
     }
-    s->q.look_ns = 0;               /* as when a while has gone by          */
+    s->q.wait.look_ns = 0;               /* as when a while has gone by          */
     switch (op >> 2 & 7) {
     case 0: case 1: case 2: receive(w, s, MAX_BYTES, false, arg & 1); break;
     case 3: receive(w, s, arg, false, 0); break;
