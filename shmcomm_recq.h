@@ -17,7 +17,7 @@
 
 /* ---- constants --------------------------------------------------------- */
 
-enum { SHMI_RECQ_MAGIC = 0x51434552, SHMI_RECQ_VERSION = 1 };    /* "RECQ" */
+enum { SHMI_RECQ_MAGIC = 0x51434552, SHMI_RECQ_VERSION = 2 };    /* "RECQ" */
 
 enum { SHMI_RECQ_MIN_BYTES = 256, SHMI_RECQ_WORD_BYTES = 8 };
 

@@ -43,7 +43,7 @@ enum {                              /* how far ahead lines are asked for    */
 #define SHMI_LANE_NEVER UINT32_MAX          /* farther than any limit       */
 
 /* First word and layout version of a queue.                               */
-enum { SHMI_SPSC_MAGIC = 0x51505353, SHMI_SPSC_VERSION = 2 };    /* "SSPQ" */
+enum { SHMI_SPSC_MAGIC = 0x51505353, SHMI_SPSC_VERSION = 3 };    /* "SSPQ" */
 
 /* ---- descs: zero selects the default, or what exists ------------------- */
 
@@ -85,11 +85,12 @@ SHMC_LAYOUT_SIZE(shmi_ring_head_shm, SHMC_LINE);
 
 /* One side's line: how far it has come, and who it is.  The note is a second
  * copy of a short message, made while the consumer waits for each, so that it
- * gets index and message in one line.
+ * gets index and message in one line; or, of a longer one, in a line that is
+ * always the same and that it asks for as it looks at the index.
  * I1: all but `owner` is written by the holder of `owner` alone.
- * I6: while note_of is i, `note` has bytes of message i - 1 or none that
+ * I6: while note_of is i, the note has bytes of message i - 1 or none that
  *     matter; only a push that wrote it all publishes i after that.        */
-enum { SHMI_NOTE_WORDS = 5 };
+enum { SHMI_NOTE_WORDS = 5, SHMI_LONG_NOTE_WORDS = 8 };
 typedef struct shmi_end_shm {
     uint64_t index;                 /* W this side (R1 R2)  R the other   */
     uint64_t owner;                 /* W claimants by CAS; 0 = nobody       */
@@ -118,12 +119,15 @@ typedef struct shmi_lane_shm {
     shmi_end_shm  head;             /* W consumer (R2)  R producer (A2)     */
     shmi_bell_shm readable;         /* W producer rings, consumer sleeps    */
     shmi_bell_shm writable;         /* W consumer rings, producer sleeps    */
+    uint64_t long_note[SHMI_LONG_NOTE_WORDS]; /* as tail.note               */
+    uint8_t  pad[SHMC_LINE - 64];
 } shmi_lane_shm;                    /* slots follow                         */
 SHMC_LAYOUT_AT(shmi_lane_shm, tail, 1 * SHMC_LINE);
 SHMC_LAYOUT_AT(shmi_lane_shm, head, 2 * SHMC_LINE);
 SHMC_LAYOUT_AT(shmi_lane_shm, readable, 3 * SHMC_LINE);
 SHMC_LAYOUT_AT(shmi_lane_shm, writable, 4 * SHMC_LINE);
-SHMC_LAYOUT_SIZE(shmi_lane_shm, 5 * SHMC_LINE);
+SHMC_LAYOUT_AT(shmi_lane_shm, long_note, 5 * SHMC_LINE);
+SHMC_LAYOUT_SIZE(shmi_lane_shm, 6 * SHMC_LINE);
 
 /* ---- handles: private memory, no thread but its own may use one -------- */
 
@@ -399,7 +403,14 @@ shmi_spsc_fetch_filled(const shmi_lane *l, uint64_t index, uint32_t stride)
 SHMC_INLINE bool
 shmi_spsc_noted(uint32_t bytes)
 {
-    return bytes <= SHMI_NOTE_WORDS * 8 && bytes % 8 == 0;
+    return bytes <= SHMI_LONG_NOTE_WORDS * 8 && bytes % 8 == 0;
+}
+
+/* Where the note of a message of so many bytes is.                         */
+SHMC_HOT uint64_t *
+shmi_spsc_note_words(const shmi_lane *l, uint32_t bytes)
+{
+    return bytes <= SHMI_NOTE_WORDS * 8 ? l->shm->tail.note : l->shm->long_note;
 }
 
 /* Copy a message into its slot: a short one word by word, as a load that is
@@ -425,16 +436,16 @@ shmi_spsc_fill(uint8_t *slot, const void *msg, uint32_t bytes)
 SHMC_HOT void
 shmi_spsc_note(shmi_lane *l, uint64_t tail, const void *msg, uint32_t bytes)
 {
-    shmi_end_shm *end = &l->shm->tail;
+    uint64_t *note = shmi_spsc_note_words(l, bytes);
     const uint8_t *from = (const uint8_t *)msg;
-    shmi_store_rlx_64(&end->note_of, tail + 1);
+    shmi_store_rlx_64(&l->shm->tail.note_of, tail + 1);
     /* R3 -> A3: the note says of which message it is before it changes.   */
     shmi_fence_rel();
     for (uint32_t k = 0; k < bytes / 8; k++) {
         uint64_t word;
         memcpy(&word, from + k * 8, sizeof word);
         /* Relaxed: R1 publishes it, A3 tells whether it was overwritten.  */
-        shmi_store_rlx_64(&end->note[k], word);
+        shmi_store_rlx_64(&note[k], word);
     }
 }
 
@@ -444,16 +455,16 @@ SHMC_HOT bool
 shmi_spsc_read_note(const shmi_lane *l, uint64_t head, void *msg,
                     uint32_t bytes)
 {
-    const shmi_end_shm *end = &l->shm->tail;
+    const uint64_t *note = shmi_spsc_note_words(l, bytes);
     uint8_t *to = (uint8_t *)msg;
     for (uint32_t k = 0; k < bytes / 8; k++) {
         /* Relaxed: by A1 not older than the message; A3 tells if newer.   */
-        const uint64_t word = shmi_load_rlx_64(&end->note[k]);
+        const uint64_t word = shmi_load_rlx_64(&note[k]);
         memcpy(to + k * 8, &word, sizeof word);
     }
     /* A3 <- R3: had a word been of a later message, so were note_of.      */
     shmi_fence_acq();
-    return shmi_load_rlx_64(&end->note_of) == head + 1;
+    return shmi_load_rlx_64(&l->shm->tail.note_of) == head + 1;
 }
 
 /* Of a loan of n slots so many are fetched, which keeps it O(1); and of small
@@ -1250,11 +1261,10 @@ shmi_spsc_look_filled(shmi_lane *l)
     const uint64_t filled = l->seen - l->mine;
     /* Relaxed: a hint; without a note the message is in its slot.         */
     if (filled == 0) {
-        /* Too long for a note, but one line: index and slot then travel
-         * together.  Of larger slots that was slower.                     */
-        if (l->slot_bytes <= SHMI_LANE_CPU_LINE &&
-            !shmi_spsc_noted(l->slot_bytes))
-            shmi_prefetch_r(shmi_spsc_slot(l, l->mine, l->stride_bytes));
+        /* Index and long note then travel together.                       */
+        if (l->slot_bytes > SHMI_NOTE_WORDS * 8 &&
+            shmi_spsc_noted(l->slot_bytes))
+            shmi_prefetch_r(l->shm->long_note);
         if (l->idle < SHMI_LANE_IDLE && ++l->idle == SHMI_LANE_IDLE)
             shmi_store_rlx_32(&l->shm->head.notes, 1);
         return SHMC_EAGAIN;

@@ -55,6 +55,7 @@ enum { SHMI_LOCK_PARTICIPANTS = 0 };    /* what the docs call byte i        */
     X(shmi_end_shm, note) X(shmi_end_shm, notes) X(shmi_end_shm, pad)         \
     X(shmi_lane_shm, ring) X(shmi_lane_shm, tail) X(shmi_lane_shm, head)      \
     X(shmi_lane_shm, readable) X(shmi_lane_shm, writable)                     \
+    X(shmi_lane_shm, long_note) X(shmi_lane_shm, pad)                         \
     X(shmc_latest_shm, ring) X(shmc_latest_shm, writer)                       \
     X(shmc_latest_shm, readable)                                              \
     X(shmc_mpmc_shm, ring) X(shmc_mpmc_shm, tail) X(shmc_mpmc_shm, pad0)      \
@@ -313,15 +314,15 @@ static void
 a_spsc_queue_has_the_frozen_bytes(void **state)
 {
     static const char frozen[] =
-        "00000 5353505102000000 0003000000000000\n"
+        "00000 5353505103000000 8003000000000000\n"
         "00016 0c00000004000000 1000000001000000\n"
         "00128 0400000000000000 ffffffffffffffff\n"
         "00144 ffffffffffffff7f 0000000000000000\n"
         "00256 0100000000000000 0000000000000000\n"
-        "00640 6d65737361676520 6f6e652e00000000\n"
-        "00656 6d65737361676520 74776f2e00000000\n"
-        "00672 7468697264202020 2020202000000000\n"
-        "00688 666f757274682020 2020202000000000\n";
+        "00768 6d65737361676520 6f6e652e00000000\n"
+        "00784 6d65737361676520 74776f2e00000000\n"
+        "00800 7468697264202020 2020202000000000\n"
+        "00816 666f757274682020 2020202000000000\n";
     const shmc_spsc_desc d = { .slot_bytes = 12, .slot_count = 4,
                                .waitable = 1 };
     char got[12];
@@ -330,7 +331,7 @@ a_spsc_queue_has_the_frozen_bytes(void **state)
     (void)state;
     image_clear();
     const int64_t bytes = shmc_spsc_size_for(&d);
-    assert_int_equal(bytes, 768);
+    assert_int_equal(bytes, 896);
     OK(shmc_spsc_format(image, (uint64_t)bytes, &d));
     OK(shmc_spsc_map(&p, image, (uint64_t)bytes, SHMC_PRODUCER));
     OK(shmc_spsc_map(&c, image, (uint64_t)bytes, SHMC_CONSUMER));
@@ -347,25 +348,25 @@ static void
 a_record_queue_has_the_frozen_bytes(void **state)
 {
     static const char frozen[] =
-        "00000 5245435101000000 8003000000000000\n"
+        "00000 5245435102000000 0004000000000000\n"
         "00016 0800000020000000 0800000000000000\n"
         "00128 2801000000000000 ffffffffffffffff\n"
         "00256 8000000000000000 ffffffffffffffff\n"
-        "00640 1a00000001000000 646f6573206e6f74\n"
-        "00656 2066697420696e74 6f2074686520656e\n"
-        "00672 642e787878787878 7878787878787878\n"
-        "00688 7878787878787878 7878787878787878\n"
-        "00704 7878787878787878 7878787878787878\n"
-        "00720 7878787878787878 7878787878787878\n"
-        "00736 7878787878787878 7878787878787878\n"
-        "00752 7878787878787878 7878787878000000\n"
-        "00768 5000000001000000 7878787878787878\n"
-        "00784 7878787878787878 7878787878787878\n"
-        "00800 7878787878787878 7878787878787878\n"
+        "00768 1a00000001000000 646f6573206e6f74\n"
+        "00784 2066697420696e74 6f2074686520656e\n"
+        "00800 642e787878787878 7878787878787878\n"
         "00816 7878787878787878 7878787878787878\n"
         "00832 7878787878787878 7878787878787878\n"
-        "00848 7878787878787878 0000000001000000\n"
-        "00864 1800000002000000 0000000000000000\n";
+        "00848 7878787878787878 7878787878787878\n"
+        "00864 7878787878787878 7878787878787878\n"
+        "00880 7878787878787878 7878787878000000\n"
+        "00896 5000000001000000 7878787878787878\n"
+        "00912 7878787878787878 7878787878787878\n"
+        "00928 7878787878787878 7878787878787878\n"
+        "00944 7878787878787878 7878787878787878\n"
+        "00960 7878787878787878 7878787878787878\n"
+        "00976 7878787878787878 0000000001000000\n"
+        "00992 1800000002000000 0000000000000000\n";
     const shmc_recq_desc d = { .capacity_bytes = 256 };
     char got[120];
     shmc_recq p, c;
@@ -373,7 +374,7 @@ a_record_queue_has_the_frozen_bytes(void **state)
     (void)state;
     image_clear();
     const int64_t bytes = shmc_recq_size_for(&d);
-    assert_int_equal(bytes, 896);
+    assert_int_equal(bytes, 1024);
     OK(shmc_recq_format(image, (uint64_t)bytes, &d));
     OK(shmc_recq_map(&p, image, (uint64_t)bytes, SHMC_PRODUCER));
     OK(shmc_recq_map(&c, image, (uint64_t)bytes, SHMC_CONSUMER));

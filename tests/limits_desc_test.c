@@ -30,11 +30,11 @@ static void
 spsc_fields_have_limits(void **state)
 {
     (void)state;
-    assert_int_equal(SPSC(.slot_bytes = 1, .slot_count = 1), 640 + 128);
+    assert_int_equal(SPSC(.slot_bytes = 1, .slot_count = 1), 768 + 128);
     assert_int_equal(SPSC(.slot_bytes = MOST_BYTES, .slot_count = MOST_COUNT),
-                     640 + (INT64_C(1) << 61));
+                     768 + (INT64_C(1) << 61));
     assert_int_equal(SPSC(.slot_bytes = MOST_BYTES - 1, .slot_count = 1),
-                     640 + (INT64_C(1) << 30));
+                     768 + (INT64_C(1) << 30));
     refused(SPSC(.slot_bytes = MOST_BYTES + 1), "slot_bytes is 1073741825");
     refused(SPSC(.slot_bytes = UINT32_MAX), "slot_bytes");
     refused(SPSC(.slot_count = MOST_COUNT - 1), "slot_count is 2147483647");
@@ -47,8 +47,8 @@ static void
 recq_fields_have_limits(void **state)
 {
     (void)state;
-    assert_true(RECQ(.capacity_bytes = SHMI_RECQ_MIN_BYTES) > 640);
-    assert_int_equal(RECQ(.capacity_bytes = MOST_COUNT), 640 + (INT64_C(1) << 31));
+    assert_true(RECQ(.capacity_bytes = SHMI_RECQ_MIN_BYTES) > 768);
+    assert_int_equal(RECQ(.capacity_bytes = MOST_COUNT), 768 + (INT64_C(1) << 31));
     refused(RECQ(.capacity_bytes = SHMI_RECQ_MIN_BYTES / 2), "capacity_bytes");
     refused(RECQ(.capacity_bytes = SHMI_RECQ_MIN_BYTES + 1), "capacity_bytes");
     refused(RECQ(.capacity_bytes = MOST_COUNT - 1), "capacity_bytes is 2147483647");

@@ -63,9 +63,9 @@ size_is_five_lines_and_the_capacity(void **state)
     (void)state;
     const shmc_recq_desc least = { 256, 0, NULL };
     const shmc_recq_desc most = { 1u << 31, 0, NULL };
-    assert_int_equal(shmc_recq_size_for(NULL), 640 + 65536);
-    assert_int_equal(shmc_recq_size_for(&least), 640 + 256);
-    assert_true(shmc_recq_size_for(&most) == 640 + ((int64_t)1 << 31));
+    assert_int_equal(shmc_recq_size_for(NULL), 768 + 65536);
+    assert_int_equal(shmc_recq_size_for(&least), 768 + 256);
+    assert_true(shmc_recq_size_for(&most) == 768 + ((int64_t)1 << 31));
 }
 
 static void

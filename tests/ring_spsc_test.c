@@ -75,10 +75,10 @@ size_is_five_lines_and_the_slots(void **state)
     const shmc_spsc_desc one = { 1, 1, 0, NULL };
     const shmc_spsc_desc odd = { 12, 16, 1, NULL };
     const shmc_spsc_desc most = { 1u << 30, 1u << 31, 0, NULL };
-    assert_int_equal(shmc_spsc_size_for(NULL), 640 + 64 * 1024);
-    assert_int_equal(shmc_spsc_size_for(&one), 640 + 128);
-    assert_int_equal(shmc_spsc_size_for(&odd), 640 + 16 * 16);
-    assert_true(shmc_spsc_size_for(&most) == 640 + ((int64_t)1 << 61));
+    assert_int_equal(shmc_spsc_size_for(NULL), 768 + 64 * 1024);
+    assert_int_equal(shmc_spsc_size_for(&one), 768 + 128);
+    assert_int_equal(shmc_spsc_size_for(&odd), 768 + 16 * 16);
+    assert_true(shmc_spsc_size_for(&most) == 768 + ((int64_t)1 << 61));
 }
 
 static void

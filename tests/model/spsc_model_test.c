@@ -5,7 +5,7 @@
 #include "shmcomm_ring.h"
 #include "model/model_owner.h"
 
-enum { MESSAGES = 3, TRIES = 3, WORDS = 6 };
+enum { MESSAGES = 3, TRIES = 3, WORDS = 9 };
 enum { FIRST = 100, SECOND = 200 }; /* message 0 of the first producer, and of
                                        its successor                       */
 
@@ -44,6 +44,7 @@ name_words(shmi_lane_shm *shm)
     model_name(&shm->head.owner, "consumer");
     model_name(&shm->tail.note_of, "note_of");
     model_name(&shm->tail.note[0], "note");
+    model_name(&shm->long_note[0], "long note");
     model_name(&shm->head.notes, "notes");
     model_name(&shm->tail.notes, "unused");
     model_name(&shm->readable.asleep, "readable.asleep");
@@ -107,7 +108,9 @@ SETUP(noted_2, 2, 8, NOTES, 0)
 SETUP(noted_4, 4, 8, NOTES, 0)
 SETUP(noted_wide, 4, 16, NOTES, 0)
 SETUP(noted_widest, 2, 40, NOTES, 0)
-SETUP(too_wide, 2, 48, NOTES, 0)
+SETUP(noted_long, 2, 48, NOTES, 0)
+SETUP(noted_longest, 2, 64, NOTES, 0)
+SETUP(too_wide, 2, 72, NOTES, 0)
 SETUP(noted_wraps, 2, 8, NOTES, UINT64_MAX - 1)
 SETUP(asks, 2, 8, ASKS, 0)
 SETUP(asks_4, 4, 8, ASKS, 0)
@@ -618,6 +621,9 @@ static const model_case cases[] = {
     { CASE("spsc_note_4", noted_4, producer, consumer, nothing_lost) },
     { CASE("spsc_note_wide", noted_wide, producer, consumer, nothing_lost) },
     { CASE("spsc_note_widest", noted_widest, producer, consumer,
+           nothing_lost) },
+    { CASE("spsc_note_long", noted_long, producer, consumer, nothing_lost) },
+    { CASE("spsc_note_longest", noted_longest, producer, consumer,
            nothing_lost) },
     { CASE("spsc_note_too_wide", too_wide, producer, consumer,
            nothing_lost) },
