@@ -317,6 +317,15 @@ shmi_mpmc_close_by(const shmc_mpmc *q, uint64_t stride, uint64_t pos,
     return false;
 }
 
+/* The same for a batch, where it begins a stretch or runs into one.       */
+SHMC_INLINE bool
+shmi_mpmc_batch_close_by(const shmc_mpmc *q, uint64_t stride, uint64_t pos,
+                         uint32_t n, unsigned state)
+{
+    const uint64_t first = (pos + n - 1) & ~q->stretch;
+    return first - pos < n && shmi_mpmc_close_by(q, stride, first, state);
+}
+
 /* Claim 1..want free positions from *pos on for this producer.            */
 SHMC_INLINE int
 shmi_mpmc_claim_tail(shmc_mpmc *q, uint64_t stride, uint32_t want,
@@ -333,6 +342,9 @@ shmi_mpmc_claim_tail(shmc_mpmc *q, uint64_t stride, uint32_t want,
                shmi_mpmc_word(p + n, SHMI_MPMC_FREE))
             n++;
         if (SHMI_LIKELY(n != 0 && tries < SHMI_MPMC_TRIES)) {
+            if (want > 1 &&
+                shmi_mpmc_batch_close_by(q, stride, p, n, SHMI_MPMC_FREE))
+                shmi_mpmc_step_back();
             shmi_mpmc_intend(&q->seat->intent,
                              shmi_mpmc_intent(SHMI_MPMC_ENQ, p, n));
             *pos = p;
@@ -374,6 +386,9 @@ shmi_mpmc_claim_head(shmc_mpmc *q, uint64_t stride, uint32_t want,
                 *pos = next;
                 return 1;
             }
+            if (want > 1 && q->idle_pos != p &&
+                shmi_mpmc_batch_close_by(q, stride, p, n, SHMI_MPMC_FULL))
+                shmi_mpmc_step_back();
             shmi_mpmc_intend(&q->seat->word[0],
                              shmi_mpmc_intent(SHMI_MPMC_DEQ, p, n));
             *pos = p;
