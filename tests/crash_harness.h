@@ -9,7 +9,7 @@
  * system call counts as one.  See docs/crash_tests.md.
  * Environment: SHMC_CRASH_STRIDE=1 a long run that leaves out no instruction,
  * SHMC_CRASH_AT=k only that one, SHMC_CRASH_ONLY=text only sweeps whose name
- * has it.
+ * has it, SHMC_CRASH_MOST=n at most about n of a long operation.
  * SPDX-License-Identifier: MIT                                            */
 #ifndef CRASH_HARNESS_H
 #define CRASH_HARNESS_H
@@ -410,15 +410,16 @@ crash_thorough(void)
 /* Kill (or stop) after each instruction that changed the watched memory and
  * after each system call: between two of these, others see the same.  Then
  * after every 64th, 32nd ... and each, until `budget_ns` is over, or
- * SHMC_CRASH_STRIDE.                                                      */
+ * SHMC_CRASH_STRIDE, or so many as leave no more than SHMC_CRASH_MOST.    */
 static inline void
 crash_sweep_for(const char *what, const crash_case *c, uint64_t budget_ns)
 {
     const char *only = getenv("SHMC_CRASH_ONLY");
-    const uint64_t finest = crash_env("SHMC_CRASH_STRIDE", 0);
+    uint64_t finest = crash_env("SHMC_CRASH_STRIDE", 0);
     const uint64_t at = crash_env("SHMC_CRASH_AT", UINT64_MAX);
+    const uint64_t most = crash_env("SHMC_CRASH_MOST", UINT64_MAX);
     const uint64_t began = shmi_now_ns();
-    uint64_t kills = 0, effects = 0, drifted, stride = finest > 64 ? finest : 64;
+    uint64_t kills = 0, effects = 0, drifted;
     bool in_time = true;
 
     if (only != NULL && strstr(what, only) == NULL) return;
@@ -429,6 +430,8 @@ crash_sweep_for(const char *what, const crash_case *c, uint64_t budget_ns)
     crash_measure(c);
     crash.recoveries = 0;
     crash.tries = 0;
+    if (finest != 0 && crash.steps / finest > most) finest = crash.steps / most;
+    uint64_t stride = finest > 64 ? finest : 64;
     for (uint64_t k = 0; k <= crash.steps; k++) {
         if (at == UINT64_MAX ? !crash.effect[k] : k != at) continue;
         crash_kill(c, k);
