@@ -446,7 +446,7 @@ shmi_object_get(shmc_segment *s, const char *name, const shmc_object_desc *desc,
     const shmc_object_desc *d = desc != NULL ? desc : &defaults;
     const uint64_t deadline_ns = shmi_deadline(SHMC_LOCK_TIMEOUT_NS);
     shmc_object_info o;
-    uint32_t generation = 0;
+    uint32_t generation = 0, tries = 0;
     bool created = false;
 
     memset(out, 0, sizeof *out);
@@ -471,7 +471,7 @@ shmi_object_get(shmc_segment *s, const char *name, const shmc_object_desc *desc,
         if (created) r = shmi_object_create(s, name, d);
         shmi_directory_unlock(s);
         if (r != SHMC_OK) return r;
-    } while (shmi_now_ns() < deadline_ns);
+    } while (shmi_try_again(&tries, deadline_ns));
     return shmi_fail(SHMC_ETIMEDOUT, "open object '%s' in segment '%s': others "
                      "keep creating and removing it", name, s->name);
 }

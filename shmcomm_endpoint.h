@@ -188,6 +188,7 @@ shmi_endpoint_reach(shmc_segment *s, const char *name,
 {
     const uint64_t deadline_ns = shmi_deadline(SHMC_LOCK_TIMEOUT_NS);
     shmc_segment_desc attach, create = o->file;
+    uint32_t tries = 0;
 
     memset(&attach, 0, sizeof attach);
     attach.dir = o->file.dir;
@@ -206,7 +207,7 @@ shmi_endpoint_reach(shmc_segment *s, const char *name,
         o->forget(o->ctx);
         /* Somebody else was faster: take a look.                          */
         if (r != SHMC_EEXIST) return r;
-    } while (shmi_now_ns() < deadline_ns);
+    } while (shmi_try_again(&tries, deadline_ns));
     return shmi_fail(SHMC_ETIMEDOUT, "open %s '%s': others keep creating and "
                      "removing it", o->kind->noun, name);
 }

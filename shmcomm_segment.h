@@ -269,6 +269,10 @@ SHMC_API int shmc_participant_info_get(const shmc_segment *s, uint32_t i,
 
 #define SHMI_OWNER_LOCAL UINT64_MAX     /* no segment: taken for alive      */
 
+/* Whether to try once more what others keep undoing: until the deadline, but
+ * a few times in any event; who was stopped meanwhile has hardly tried.   */
+SHMC_API bool shmi_try_again(uint32_t *tries, uint64_t deadline_ns);
+
 SHMC_API uint64_t shmi_owner_self(const shmc_segment *s);
 SHMC_API bool     shmi_owner_alive(const shmc_segment *s, uint64_t owner);
 SHMC_API int32_t  shmi_owner_pid(const shmc_segment *s, uint64_t owner);
@@ -763,6 +767,14 @@ shmc_participant_info_get(const shmc_segment *s, uint32_t i,
 
 /* >>segments: create, attach, close */
 
+enum { SHMI_TRIES = 8 };
+
+SHMC_API bool
+shmi_try_again(uint32_t *tries, uint64_t deadline_ns)
+{
+    return ++*tries < SHMI_TRIES || shmi_now_ns() < deadline_ns;
+}
+
 /* Begin a handle with directory and file name; no file is touched yet.
  * Whatever comes of it, shmi_segment_release ends it.                     */
 static int
@@ -1098,6 +1110,7 @@ shmi_segment_begin(shmc_segment *s, const char *name,
     static const shmc_segment_desc defaults;
     const shmc_segment_desc *d = desc != NULL ? desc : &defaults;
     const uint64_t deadline_ns = shmi_deadline(SHMC_LOCK_TIMEOUT_NS);
+    uint32_t tries = 0;
     shmi_geometry g;
 
     shmi_segment_clear(s);
@@ -1118,7 +1131,7 @@ shmi_segment_begin(shmc_segment *s, const char *name,
         if (r == SHMC_OK) return r;
         shmi_segment_leave(s, s->ephemeral);
         /* The name came or went between two looks: look again.            */
-        if (r != SHMC_EAGAIN || shmi_now_ns() >= deadline_ns) break;
+        if (r != SHMC_EAGAIN || !shmi_try_again(&tries, deadline_ns)) break;
     }
     if (r == SHMC_EAGAIN)
         r = shmi_fail(SHMC_ETIMEDOUT, "open segment '%s': others keep creating "
@@ -1246,6 +1259,7 @@ shmc_segment_unlink(const char *name, const shmc_segment_desc *desc)
     static const shmc_segment_desc defaults;
     const shmc_segment_desc *d = desc != NULL ? desc : &defaults;
     const uint64_t deadline_ns = shmi_deadline(SHMC_LOCK_TIMEOUT_NS);
+    uint32_t tries = 0;
     shmi_geometry g;
     shmc_segment s;
 
@@ -1259,7 +1273,7 @@ shmc_segment_unlink(const char *name, const shmc_segment_desc *desc)
         do {
             r = shmi_segment_unlink_unused(&s);
             shmi_segment_close_fd(&s.fd);
-        } while (r == SHMC_EAGAIN && shmi_now_ns() < deadline_ns);
+        } while (r == SHMC_EAGAIN && shmi_try_again(&tries, deadline_ns));
         if (r == SHMC_EAGAIN)
             r = shmi_fail(SHMC_EBUSY, "remove segment '%s': others keep "
                           "creating and removing it", name);

@@ -122,8 +122,8 @@ check_size(int noun, const numbers *full, int64_t size)
     uint64_t least;
 
     switch (noun) {
-    case SPSC:   least = 640 + (f[0] + 7) / 8 * 8 * f[1]; break;
-    case RECQ:   least = 640 + f[0]; break;
+    case SPSC:   least = 768 + (f[0] + 7) / 8 * 8 * f[1]; break;
+    case RECQ:   least = 768 + f[0]; break;
     case MPMC:   least = 1280 + f[2] * 128 + (8 + (f[0] + 7) / 8 * 8) * f[1];
                  break;
     case LATEST: least = 384 + ((f[0] + 7) / 8 * 8 + 8 + 127) / 128 * 128 * f[1];
