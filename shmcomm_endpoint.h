@@ -294,8 +294,9 @@ shmi_endpoint_look(shmi_endpoint_wait *w, shmc_segment *s, uint32_t flags,
     }
     if (r == SHMC_OK) {
         r = enter(ctx);
-        /* Closing removes what dead users left, unless somebody is at it. */
-        if (r != SHMC_OK) shmc_segment_close(s);
+        /* What dead users left is removed, unless somebody is at it.      */
+        if (r == SHMC_EAGAIN) (void)shmi_segment_close_and_remove(s);
+        else if (r != SHMC_OK) shmc_segment_close(s);
     }
     if (r != SHMC_EAGAIN) shmi_name_await_end(&w->awaited);
     return r;

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The two programs of the README: the subscriber comes first, and each
-# publisher is gone as soon as it has sent.
+# publisher is gone as soon as it has sent.  Then a worker and a pusher, of
+# whom either may be first.
 set -euo pipefail
 bin=docs/examples/hello
 dir=$(mktemp -d /dev/shm/hello.XXXXXX)
@@ -25,6 +26,23 @@ for round in 1 2 3 4 5; do
     left=$(find "$dir" -type f | wc -l)
     if [[ $left -ne 0 ]]; then
         echo "round $round: $left files are left" >&2
+        failed=1
+    fi
+done
+
+pair() { # pair FIRST SECOND: what the worker said, once both have gone
+    timeout 60 "$bin/$1" >>"$said" &
+    sleep 0.05
+    timeout 60 "$bin/$2" >>"$said"
+    wait "$!" || failed=1
+}
+
+for first in push pull; do
+    : >"$said"
+    if [[ $first == push ]]; then pair push pull; else pair pull push; fi
+    left=$(find "$dir" -type f | wc -l)
+    if [[ $(<"$said") != weld || $left -ne 0 ]]; then
+        echo "$first first: the worker said '$(<"$said")', $left files" >&2
         failed=1
     fi
 done

@@ -63,7 +63,8 @@ enum { SHMI_LOCK_PARTICIPANTS = 0 };    /* what the docs call byte i        */
     X(shmc_mpmc_shm, readable) X(shmc_mpmc_shm, writable)                     \
     X(shmc_mpmc_shm, tombs) X(shmc_mpmc_shm, skipped)                         \
     X(shmc_mpmc_shm, redelivered) X(shmc_mpmc_shm, dropped)                   \
-    X(shmc_mpmc_shm, pad2) X(shmc_mpmc_shm, orphans)                          \
+    X(shmc_mpmc_shm, poisoned) X(shmc_mpmc_shm, pad2)                         \
+    X(shmc_mpmc_shm, orphans)                                                 \
     X(shmi_bcast_shm, head) X(shmi_bcast_shm, tail) X(shmi_bcast_shm, pad0)   \
     X(shmi_bcast_shm, readable) X(shmi_bcast_shm, writable)                   \
     X(shmi_bcast_shm, voids) X(shmi_bcast_shm, dropped)                       \
