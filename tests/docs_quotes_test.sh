@@ -1,7 +1,8 @@
 #!/bin/bash
 # What the documentation shows is what is compiled: the block of code behind a
 # line `<!-- from FILE -->` stands word for word in FILE, every FILE named so
-# exists, links between the pages lead somewhere, and every example is shown.
+# exists, links between the pages lead somewhere, names of ours that they use
+# exist in some source, and every example is shown.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -54,12 +55,23 @@ check_links() {
     done < <(grep -oE '\]\([^) ]+\)' "$page" | sed 's/^](//; s/)$//')
 }
 
+check_names() {
+    local page=$1 name
+    while IFS= read -r name; do
+        check "$page: there is no $name" grep -qxF "$name" "$names"
+    done < <(grep -oE '`(shmc|SHMC)_[A-Za-z0-9_]+' "$page" | tr -d '`' |
+        grep -vE '^SHMC_(CRASH|MODEL|ROUNDS|TEST)' | sort -u)
+}
+
 shown=$(mktemp)
-trap 'rm -f -- "$shown"' EXIT
+names=$(mktemp)
+trap 'rm -f -- "$shown" "$names"' EXIT
+grep -ohE '\b(shmc|SHMC)_[A-Za-z0-9_]+' shmcomm*.h bench/*.[ch] | sort -u >"$names"
 shopt -s nullglob
 for page in README.md docs/*.md; do
     check_page "$page"
     check_links "$page"
+    check_names "$page"
 done
 for example in docs/examples/*.c docs/examples/hello/*.c; do
     check "$example is shown on no page" grep -qxF "$example" "$shown"
