@@ -211,7 +211,7 @@ no_wake_up_is_lost(void **state)
         TEST_EMULATOR_LACKS(wake == SHMC_WAKE_FENCE ||
                             shmi_membarrier_supported(), "membarrier");
         for (uint32_t queues = 1; queues <= 64; queues *= 4) {
-            const plan p = { "race", queues, 1500, wake, false, false };
+            const plan p = { "race", queues, 600, wake, false, false };
             run(&p);
         }
     }
@@ -225,7 +225,7 @@ no_wake_up_is_lost_by_the_descriptor(void **state)
         TEST_EMULATOR_LACKS(wake == SHMC_WAKE_FENCE ||
                             shmi_membarrier_supported(), "membarrier");
         for (uint32_t queues = 1; queues <= 16; queues *= 4) {
-            const plan p = { "race", queues, 1000, wake, false, true };
+            const plan p = { "race", queues, 400, wake, false, true };
             run(&p);
         }
     }
@@ -236,7 +236,7 @@ more_words_than_the_kernel_takes_are_watched_too(void **state)
 {
     (void)state;
     for (int by_fd = 0; by_fd <= 1; by_fd++) {
-        const plan p = { "many", MAX_QUEUES, 300, SHMC_WAKE_FENCE, false, by_fd };
+        const plan p = { "many", MAX_QUEUES, 200, SHMC_WAKE_FENCE, false, by_fd };
         run(&p);
     }
 }
@@ -250,7 +250,7 @@ an_older_kernel_is_slower_and_loses_nothing(void **state)
     PLATFORM_NEEDS_FILTER();
     for (int by_fd = 0; by_fd <= 1; by_fd++)
         for (int i = 0; i < 3; i++) {
-            const plan p = { "old", queues[i], 150, SHMC_WAKE_FENCE, true, by_fd };
+            const plan p = { "old", queues[i], 80, SHMC_WAKE_FENCE, true, by_fd };
             run(&p);
         }
 }
