@@ -14,6 +14,7 @@
 
 #include "shmcomm_broadcast.h"
 #include "shmcomm_endpoint.h"
+#include "shmcomm_names.h"
 
 /* ---- descs ------------------------------------------------------------- */
 
@@ -33,6 +34,8 @@ typedef struct shmc_topic_desc {
     uint32_t flags;                 /* SHMC_PREFAULT, MLOCK, HUGEPAGES,
                                        SET_GID                              */
     const char *dir, *prefix;       /* as in shmc_segment_desc              */
+    const char *attributes;         /* what it is for: lines "key=value", see
+                                       shmcomm_names.h [none, or any]       */
 } shmc_topic_desc;
 
 typedef struct shmc_sub_desc {
@@ -229,7 +232,8 @@ shmi_topic_file(const shmc_topic_desc *d, const shmc_bcast_desc *ring,
     shmc_segment_desc file;
 
     memset(&file, 0, sizeof file);
-    file.heap_bytes = (uint64_t)bytes;
+    file.heap_bytes = (uint64_t)bytes +
+                      (d->attributes != NULL ? SHMC_ATTRIBUTES_BYTES : 0);
     file.max_objects = 8;
     /* Some more, for who attaches only to look.                           */
     file.max_participants = 32 + ring->max_subscribers +
@@ -250,6 +254,22 @@ typedef struct shmi_pub_opening {
     shmi_bcast_shm is;              /* unchecked, if users left a topic     */
 } shmi_pub_opening;
 
+/* A new topic gets its attributes before its ring, and so before its name;
+ * of one that is there they have to be the same.                          */
+static int
+shmi_topic_attributes(shmc_segment *s, const char *wanted, bool is_new)
+{
+    char is[SHMC_ATTRIBUTES_BYTES];
+
+    if (wanted == NULL) return SHMC_OK;
+    if (is_new) return shmc_attributes_set(s, wanted);
+    if (shmc_attributes_get(s, is, sizeof is) == SHMC_OK &&
+        strcmp(is, wanted) == 0) return SHMC_OK;
+    return shmi_fail(SHMC_EMISMATCH, "publish on '%s': the topic exists with "
+                     "other attributes; ask for those, or for NULL (take what "
+                     "exists)", s->name);
+}
+
 /* Join the ring, creating it if there is none.                            */
 static int
 shmi_pub_join(void *ctx, shmc_segment *s)
@@ -262,6 +282,9 @@ shmi_pub_join(void *ctx, shmc_segment *s)
         return shmi_fail(SHMC_EMISMATCH, "publish on '%s': the topic exists with "
                          "wake %u, not %u; ask for that, or for 0 (take what "
                          "exists)", s->name, s->wake, d->wake);
+    const int r = shmi_topic_attributes(s, d->attributes,
+                                        o->is.head.magic == 0);
+    if (r != SHMC_OK) return r;
     if (o->is.head.magic == 0 && ring.max_subscribers == 0)
         ring.max_subscribers = 256; /* there is none                        */
     return shmc_bcast_open(&o->pub->ring, s, SHMI_TOPIC_OBJECT, &ring,
@@ -290,7 +313,7 @@ shmi_pub_adopt(void *ctx, const shmc_segment *s)
     if (o->is.head.magic != SHMI_BCAST_MAGIC ||
         o->is.head.version != SHMI_BCAST_VERSION ||
         (d->wake != SHMC_WAKE_FENCE && d->wake != s->wake) ||
-        !shmi_name_awaited(s)) return false;
+        d->attributes != NULL || !shmi_name_awaited(s)) return false;
     shmi_bcast_geometry_in(&o->is.head, &g);
     return shmi_bcast_differs(&g, &ring, &asked, &exists) == NULL;
 }

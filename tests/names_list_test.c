@@ -10,7 +10,7 @@
 
 #define MS 1000000
 
-static char folder[64];
+static char folder[64], value_of[8];
 
 static int
 begin(void **state)
@@ -201,6 +201,35 @@ attributes_are_set_once(void **state)
 }
 
 static void
+a_topic_has_its_attributes_with_its_name(void **state)
+{
+    const shmc_topic_desc d = { .attributes = "unit=m\nrate.hz=30\n" };
+    const shmc_topic_desc other = { .attributes = "unit=mm\n" };
+    const shmc_topic_desc bad = { .attributes = "unit" };
+    shmc_name_info info;
+    shmc_pub pub[3];
+    shmc_sub sub;
+
+    (void)state;
+    assert_int_equal(shmc_pub_open(&pub[0], "t", &bad), SHMC_EINVAL);
+    assert_int_equal(shmc_name_look("t", NULL, &info), SHMC_ENOENT);
+    assert_int_equal(shmc_pub_open(&pub[0], "t", &d), SHMC_OK);
+    assert_int_equal(shmc_name_look("t", NULL, &info), SHMC_OK);
+    assert_string_equal(info.attributes, d.attributes);
+    assert_string_equal(info.main_object, "topic");
+    assert_int_equal(shmc_pub_open(&pub[1], "t", &other), SHMC_EMISMATCH);
+    assert_int_equal(shmc_pub_open(&pub[1], "t", &d), SHMC_OK);
+    assert_int_equal(shmc_pub_open(&pub[2], "t", NULL), SHMC_OK);
+    assert_int_equal(shmc_sub_open(&sub, "t", NULL), SHMC_OK);
+    assert_int_equal(shmc_pub_send(&pub[2], "x", 2, 0), SHMC_OK);
+    assert_int_equal(shmc_sub_recv(&sub, value_of, sizeof value_of, 0), 2);
+    assert_int_equal(shmc_sub_close(&sub), SHMC_OK);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(shmc_pub_close(&pub[i]), SHMC_OK);
+    assert_int_equal(shmc_name_look("t", NULL, &info), SHMC_ENOENT);
+}
+
+static void
 bad_names_are_refused(void **state)
 {
     const shmc_segment_desc nowhere = { .dir = "/nowhere/at/all" };
@@ -227,6 +256,7 @@ main(void)
         NAME_CASE(a_segment_that_stays_exists_without_users),
         NAME_CASE(names_are_listed_with_what_they_are),
         NAME_CASE(attributes_are_set_once),
+        NAME_CASE(a_topic_has_its_attributes_with_its_name),
         NAME_CASE(bad_names_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
