@@ -53,11 +53,11 @@ typedef struct shmc_mpmc_desc {     /* zero selects the default             */
     uint32_t max_handles;           /* producers and consumers, 1..4096 [64]*/
     uint32_t on_consumer_death;     /* SHMC_... [SHMC_REDELIVER]            */
     uint32_t waitable;              /* 1: push_wait, pop_wait may sleep [0] */
+    const char *type_name;          /* checked where both sides give one    */
     uint32_t max_redeliveries;      /* then it is poison, and dropped:
                                        1..16383, or 0: no limit [0]         */
     uint32_t beside_bytes;          /* room beside each slot, for sockets:
                                        0..2^30 [0]                          */
-    const char *type_name;          /* checked where both sides give one    */
 } shmc_mpmc_desc;
 
 /* ---- shared layout, version 1 ------------------------------------------
