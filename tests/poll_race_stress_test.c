@@ -170,7 +170,7 @@ poller(void *arg)
         item[i].events = SHMC_POLLIN;
         item[i].user = &q[i];
     }
-    if (the->denied) platform_deny(449, ENOSYS);    /* futex_waitv          */
+    if (the->denied) platform_deny(SYS_futex_waitv, ENOSYS);
     if (the->by_fd) poll_all_by_fd(item);
     else poll_all(item);
     for (uint32_t i = 0; i < the->queues; i++)
