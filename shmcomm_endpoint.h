@@ -52,6 +52,9 @@ typedef struct shmi_endpoint_opening {
     uint64_t head_bytes;
     bool   (*adopt)(void *ctx, const shmc_segment *s);  /* use what was left?
                                        Says nothing.                        */
+    bool   (*replace)(void *ctx, shmc_segment *s);  /* did it give up the
+                                       name of a file in use, so that there
+                                       is to look again?  NULL: no          */
     int    (*join)(void *ctx, shmc_segment *s);     /* open the object, and
                                        create it unless it is there         */
     void   (*forget)(void *ctx);    /* what join opened went with its file  */
@@ -105,6 +108,9 @@ SHMC_API int shmi_endpoint_close(shmc_segment *s,
  * Errors  SHMC_ENAME.                                                     */
 SHMC_API int shmi_endpoint_wait_begin(shmi_endpoint_wait *w, const char *name,
                                       const char *dir, const char *prefix);
+
+/* Say, so that others see it, that we wait; look does that, too.          */
+SHMC_API int shmi_endpoint_wait_say(shmi_endpoint_wait *w);
 
 /* Attach if the name is there by now, and `enter`: until that returns
  * anything but SHMC_EAGAIN, not yet, the wait goes on.                    */
@@ -231,6 +237,11 @@ shmi_endpoint_open(shmc_segment *s, const char *name,
             shmc_segment_close(s);
             return r;
         }
+        if (state == SHMI_ENDPOINT_USED && o->replace != NULL &&
+            tries < SHMI_ENDPOINT_TRIES && o->replace(o->ctx, s)) {
+            shmc_segment_close(s);
+            continue;
+        }
         if (state == SHMI_ENDPOINT_USED || tries == SHMI_ENDPOINT_TRIES ||
             (state == SHMI_ENDPOINT_LEFT && o->adopt(o->ctx, s))) break;
         /* Others may be looking at it as well; the last of us removes it. */
@@ -273,18 +284,28 @@ shmi_endpoint_wait_begin(shmi_endpoint_wait *w, const char *name,
 }
 
 SHMC_API int
+shmi_endpoint_wait_say(shmi_endpoint_wait *w)
+{
+    shmc_segment_desc d;
+
+    if (w->awaited.file[0] != '\0') return SHMC_OK;
+    memset(&d, 0, sizeof d);
+    d.dir = w->dir;
+    d.prefix = w->prefix;
+    return shmi_name_await(&w->awaited, w->name, &d);
+}
+
+SHMC_API int
 shmi_endpoint_look(shmi_endpoint_wait *w, shmc_segment *s, uint32_t flags,
                    int (*enter)(void *ctx), void *ctx)
 {
     shmc_segment_desc d;
-    int r = SHMC_OK;
+    int r = shmi_endpoint_wait_say(w);
 
     memset(&d, 0, sizeof d);
     d.dir = w->dir;
     d.prefix = w->prefix;
     d.flags = flags;
-    if (w->awaited.file[0] == '\0')
-        r = shmi_name_await(&w->awaited, w->name, &d);
     if (r == SHMC_OK) {
         r = shmc_segment_attach(s, w->name, &d);
         if (r == SHMC_ENOENT) {

@@ -303,6 +303,11 @@ SHMC_API int  shmi_name_await(shmc_segment *room, const char *name,
 SHMC_API void shmi_name_await_end(shmc_segment *room);
 SHMC_API bool shmi_name_awaited(const shmc_segment *s);
 
+/* The same for all names under `under`, "a/b" for a/b/..., or "" for all.  */
+SHMC_API int  shmi_name_await_under(shmc_segment *room, const char *under,
+                                    const shmc_segment_desc *desc);
+SHMC_API bool shmi_name_above_awaited(const shmc_segment *s);
+
 /* Give up a name if nobody else has the segment open, and `keep` of the
  * handle does not say no, then close.  Returns 1 when the name is gone, or 0. */
 SHMC_API int shmi_segment_close_and_remove(shmc_segment *s);
@@ -828,7 +833,8 @@ shmi_segment_remove_if_alone(shmc_segment *s)
     s->presence = false;
     /* After letting go: an heir that waits no more by now is present, and
      * finds nobody else when it leaves in its turn.                       */
-    if (s->heirs && shmi_name_awaited(s)) return 0;
+    if (s->heirs && (shmi_name_awaited(s) || shmi_name_above_awaited(s)))
+        return 0;
     if (shmi_lock_try(s->fd, SHMI_LOCK_PRESENCE, true) < 0) return 0;
     /* While we hold it nobody else comes, or removes the name, but by
      * SHMC_FORCE.                                                         */
@@ -865,12 +871,24 @@ shmi_segment_release(shmc_segment *s)
     shmi_open_list_remove(s);
 }
 
-/* The byte of the folder that stands for a name.  Two names on one byte
- * keep each other's files a little longer, no more.                       */
+/* The byte of the folder that stands for a file's name, or for all names
+ * that begin so.  Two on one byte keep each other's files a little longer, no
+ * more.                                                                   */
 static uint64_t
-shmi_name_byte(const shmc_segment *s)
+shmi_name_byte(const char *file)
 {
-    return shmc_type_hash(s->file) >> 2;
+    return shmc_type_hash(file) >> 2;
+}
+
+static int
+shmi_name_lock(shmc_segment *room)
+{
+    shmi_mutex_lock(&shmi_open_list.mutex);
+    int r = room->fd = shmi_dir_open_locks(room->dir);
+    shmi_mutex_unlock(&shmi_open_list.mutex);
+    if (r >= 0) r = shmi_lock_try(room->fd, shmi_name_byte(room->file), false);
+    return r < 0 ? shmi_fail_os(r, "wait for the name", room->name, room->dir,
+                                room->file) : SHMC_OK;
 }
 
 SHMC_API int
@@ -879,14 +897,23 @@ shmi_name_await(shmc_segment *room, const char *name,
 {
     memset(room, 0, sizeof *room);
     room->fd = room->dirfd = -1;
-    int r = shmi_segment_name(room, name, desc);
+    const int r = shmi_segment_name(room, name, desc);
+    return r == SHMC_OK ? shmi_name_lock(room) : r;
+}
+
+SHMC_API int
+shmi_name_await_under(shmc_segment *room, const char *under,
+                      const shmc_segment_desc *desc)
+{
+    memset(room, 0, sizeof *room);
+    room->fd = room->dirfd = -1;
+    const int r = shmi_segment_name(room, under[0] ? under : "x", desc);
     if (r != SHMC_OK) return r;
-    shmi_mutex_lock(&shmi_open_list.mutex);
-    r = room->fd = shmi_dir_open_locks(room->dir);
-    shmi_mutex_unlock(&shmi_open_list.mutex);
-    if (r >= 0) r = shmi_lock_try(room->fd, shmi_name_byte(room), false);
-    return r < 0 ? shmi_fail_os(r, "wait for the name", name, room->dir,
-                                room->file) : SHMC_OK;
+    /* "prefix.a+" of prefix.a+b; "prefix." of all.                        */
+    const size_t n = strlen(room->file);
+    if (under[0] == '\0') room->file[n - 1] = '\0';
+    else snprintf(room->file + n, sizeof room->file - n, "+");
+    return shmi_name_lock(room);
 }
 
 SHMC_API void
@@ -904,7 +931,28 @@ shmi_name_awaited(const shmc_segment *s)
     const int fd = shmi_dir_open_locks(s->dir);
 
     if (fd < 0) return false;
-    const bool awaited = shmi_lock_probe(fd, shmi_name_byte(s)) > 0;
+    const bool awaited = shmi_lock_probe(fd, shmi_name_byte(s->file)) > 0;
+    shmi_close(fd);
+    return awaited;
+}
+
+SHMC_API bool
+shmi_name_above_awaited(const shmc_segment *s)
+{
+    const int fd = shmi_dir_open_locks(s->dir);
+    char above[sizeof s->file];
+    bool awaited = false, inside = false;
+
+    if (fd < 0) return false;
+    for (size_t i = 0; s->file[i] != '\0' && !awaited; i++) {
+        above[i] = s->file[i];
+        above[i + 1] = '\0';
+        /* Behind the prefix, which has no dot, and each part of the name.  */
+        if (above[i] == '+' || (above[i] == '.' && !inside)) {
+            inside = true;
+            awaited = shmi_lock_probe(fd, shmi_name_byte(above)) > 0;
+        }
+    }
     shmi_close(fd);
     return awaited;
 }

@@ -272,6 +272,11 @@ open_pub(world *w, pub *p, uint8_t shape)
                       w->mode == d.mode;
 
     memset(p, 0, sizeof *p);
+    /* Subscribers alone do not keep a shape: they would move over, in a file
+     * that the model does not have.                                       */
+    bool published = false;
+    for (int i = 0; i < PUBS; i++) published = published || w->p[i].open;
+    if (strict(w) && !first && !same && !published) return;
     const int r = shmc_pub_open(&p->q, "top/ic", &d);
     p->open = r == SHMC_OK;
     if (!strict(w)) return;

@@ -13,6 +13,7 @@
 #include "shmcomm_latest.h"
 #include "shmcomm_mpmc.h"
 #include "shmcomm_broadcast.h"
+#include "shmcomm_topic.h"
 #include "test_support.h"
 
 enum { SHMI_LOCK_PARTICIPANTS = 0 };    /* what the docs call byte i        */
@@ -68,13 +69,16 @@ enum { SHMI_LOCK_PARTICIPANTS = 0 };    /* what the docs call byte i        */
     X(shmi_bcast_shm, head) X(shmi_bcast_shm, tail) X(shmi_bcast_shm, pad0)   \
     X(shmi_bcast_shm, readable) X(shmi_bcast_shm, writable)                   \
     X(shmi_bcast_shm, voids) X(shmi_bcast_shm, dropped)                       \
-    X(shmi_bcast_shm, seats) X(shmi_bcast_shm, pad1)                          \
+    X(shmi_bcast_shm, seats) X(shmi_bcast_shm, user) X(shmi_bcast_shm, pad1)  \
     X(shmi_bcast_cell_shm, stamp) X(shmi_bcast_cell_shm, bytes)               \
     X(shmi_bcast_cell_shm, seat) X(shmi_bcast_cell_shm, at)                   \
     X(shmi_bcast_cell_shm, reserved) X(shmi_bcast_cell_shm, data)             \
     X(shmi_bcast_arena_shm, low) X(shmi_bcast_arena_shm, pad)                 \
     X(shmi_bcast_record_shm, position) X(shmi_bcast_record_shm, span)         \
-    X(shmi_bcast_record_shm, pad)
+    X(shmi_bcast_record_shm, pad)                                             \
+    X(shmi_meta_shm, sent_ns) X(shmi_meta_shm, publisher)                     \
+    X(shmi_meta_shm, type_hash) X(shmi_meta_shm, pid)                         \
+    X(shmi_meta_shm, user_bytes) X(shmi_meta_shm, user)
 
 #define VALUES(X)                                                             \
     X(SHMC_KIND_RAW) X(SHMC_KIND_COUNTER) X(SHMC_KIND_SPSC)                   \
@@ -91,7 +95,9 @@ enum { SHMI_LOCK_PARTICIPANTS = 0 };    /* what the docs call byte i        */
     X(SHMI_RECQ_DATA) X(SHMI_RECQ_PAD) X(SHMI_MPMC_FREE) X(SHMI_MPMC_FULL)    \
     X(SHMI_MPMC_TOMB) X(SHMI_MPMC_POSITION) X(SHMI_MPMC_AGAIN)                \
     X(SHMI_MPMC_ENQ) X(SHMI_MPMC_DEQ) X(SHMI_MPMC_COUNT)                      \
-    X(SHMI_MPMC_ORPHANS) X(SHMI_BUSY) X(SHMI_DONE) X(SHMI_VOID)
+    X(SHMI_MPMC_ORPHANS) X(SHMI_BUSY) X(SHMI_DONE) X(SHMI_VOID)               \
+    X(SHMC_META) X(SHMI_TOPIC_RESTARTS) X(SHMI_TOPIC_RESTART_AT)              \
+    X(SHMI_TOPIC_HEIR)
 
 typedef struct field {
     const char *type, *name;
@@ -507,7 +513,7 @@ static void
 a_broadcast_ring_has_the_frozen_bytes(void **state)
 {
     static const char frozen[] =
-        "00000 4243535402000000 000b000000000000\n"
+        "00000 4243535403000000 000b000000000000\n"
         "00016 8000000004000000 8000000001000000\n"
         "00032 0200000002000000 6400000000000000\n"
         "00048 0002000000000000 0100000000000000\n"

@@ -125,6 +125,10 @@ viewer_recv(viewer *v, buffer *b, int64_t timeout_ns)
         int r = v->peek
               ? shmc_bcast_recv_wait(ring, b->data, room, timeout_ns)
               : shmc_sub_recv(&v->sub, b->data, room, timeout_ns);
+        if (r >= SHMC_META_BYTES && v->peek && ring->mark == SHMC_META) {
+            r -= SHMC_META_BYTES;   /* a subscriber does that by itself     */
+            memmove(b->data, b->data + SHMC_META_BYTES, (size_t)r);
+        }
         if (r >= 0) {
             b->bytes = (size_t)r;
             return 1;
