@@ -1625,7 +1625,7 @@ shmc_bcast_borrow_wait(shmc_bcast *h, const void **data, int64_t timeout_ns)
 /* >>polling */
 
 /* Would a receive find something?  Counts no loss: a gap is there to be
- * received.  1, SHMC_EAGAIN or SHMC_ECORRUPT.                             */
+ * received.  1 or SHMC_EAGAIN.                                            */
 static int
 shmi_bcast_readable(shmc_bcast *h, bool thorough)
 {
@@ -1639,8 +1639,8 @@ shmi_bcast_readable(shmc_bcast *h, bool thorough)
         /* A3 <- R3, as in shmi_bcast_inspect.                             */
         const int64_t behind = (int64_t)(shmi_load_acq_64(&h->shm->tail) -
                                          h->next);
-        if (behind < -1) return SHMC_ECORRUPT;
-        if (behind > h->slot_count) return 1;
+        /* A gap, or tail went back: a receive says so, and goes on.       */
+        if (behind < -1 || behind > h->slot_count) return 1;
         if (behind <= 0 || h->alone) return SHMC_EAGAIN;
         const int r = shmi_bcast_taken(h, stamp_at);
         if (r != SHMC_OK) return r;

@@ -5,6 +5,7 @@
 #include "shmcomm_mpmc.h"
 #include "shmcomm_patterns.h"
 #include "shmcomm_poll.h"
+#include "shmcomm_pushpull.h"
 #include "shmcomm_recq.h"
 
 #include "test_support.h"
@@ -248,6 +249,33 @@ nothing_is_ready_while_a_message_is_borrowed(void **state)
     hear(&sub, 2);
     shmc_pub_close(&pub);
     shmc_sub_close(&sub);
+}
+
+static void
+a_worker_is_ready_when_there_is_work(void **state)
+{
+    shmc_push push;
+    shmc_pull pull[2];
+    uint64_t job = 6, got = 0;
+
+    (void)state;
+    assert_int_equal(shmc_pull_open(&pull[0], "jobs", NULL), SHMC_OK);
+    assert_int_equal(shmc_pull_open(&pull[1], "jobs", NULL), SHMC_OK);
+    shmc_poll_item item[3] = {
+        item_of(shmc_pull_pollable(&pull[0]), SHMC_POLLIN),
+        item_of(shmc_pull_pollable(&pull[1]), SHMC_POLLIN) };
+    assert_int_equal(shmc_poll(item, 2, 3 * MS), 0);
+    assert_int_equal(shmc_push_open(&push, "jobs", NULL), SHMC_OK);
+    item[2] = item_of(shmc_push_pollable(&push), SHMC_POLLOUT);
+    assert_int_equal(shmc_poll(&item[2], 1, SHMC_FOREVER), 1);
+    assert_int_equal(shmc_push_send(&push, &job, sizeof job, 0), SHMC_OK);
+    do test_sleep_ms(2); while (shmc_poll(item, 2, SHMC_FOREVER) != 2);
+    assert_int_equal(shmc_pull_recv(&pull[1], &got, sizeof got, 0), sizeof got);
+    assert_int_equal(got, 6);
+    assert_int_equal(shmc_poll(item, 2, 0), 0);
+    assert_int_equal(shmc_push_close(&push), SHMC_OK);
+    assert_int_equal(shmc_pull_close(&pull[0]), SHMC_OK);
+    assert_int_equal(shmc_pull_close(&pull[1]), SHMC_OK);
 }
 
 /* ---- rings --------------------------------------------------------------- */
@@ -585,6 +613,7 @@ main(void)
         POLL_CASE(a_large_message_finds_the_room_that_was_promised),
         POLL_CASE(a_lossy_publisher_is_always_ready),
         POLL_CASE(nothing_is_ready_while_a_message_is_borrowed),
+        POLL_CASE(a_worker_is_ready_when_there_is_work),
         POLL_CASE(queues_are_ready_for_their_side),
         POLL_CASE(one_item_may_ask_for_both_ends_of_a_queue),
         POLL_CASE(a_newer_value_makes_a_cell_ready),
