@@ -1,7 +1,7 @@
 #!/bin/bash
-# The two programs of the README: the subscriber comes first, and each
-# publisher is gone as soon as it has sent.  Then a worker and a pusher, of
-# whom either may be first.
+# The pairs of the manual.  First publisher and subscriber: the subscriber
+# comes first, and each publisher is gone as soon as it has sent.  Then a
+# worker and a pusher, a server and a client, of whom either may be first.
 set -euo pipefail
 bin=docs/examples/hello
 dir=$(mktemp -d /dev/shm/hello.XXXXXX)
@@ -37,12 +37,13 @@ pair() { # pair FIRST SECOND: what the worker said, once both have gone
     wait "$!" || failed=1
 }
 
-for first in push pull; do
+for both in 'push pull weld' 'pull push weld' 'req rep world' 'rep req world'; do
+    read -r first second word <<<"$both"
     : >"$said"
-    if [[ $first == push ]]; then pair push pull; else pair pull push; fi
+    pair "$first" "$second"
     left=$(find "$dir" -type f | wc -l)
-    if [[ $(<"$said") != weld || $left -ne 0 ]]; then
-        echo "$first first: the worker said '$(<"$said")', $left files" >&2
+    if [[ $(<"$said") != "$word" || $left -ne 0 ]]; then
+        echo "$first first: '$(<"$said")' was said, $left files" >&2
         failed=1
     fi
 done

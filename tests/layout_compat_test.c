@@ -14,6 +14,7 @@
 #include "shmcomm_mpmc.h"
 #include "shmcomm_broadcast.h"
 #include "shmcomm_topic.h"
+#include "shmcomm_reqrep.h"
 #include "test_support.h"
 
 enum { SHMI_LOCK_PARTICIPANTS = 0 };    /* what the docs call byte i        */
@@ -78,7 +79,15 @@ enum { SHMI_LOCK_PARTICIPANTS = 0 };    /* what the docs call byte i        */
     X(shmi_bcast_record_shm, pad)                                             \
     X(shmi_meta_shm, sent_ns) X(shmi_meta_shm, publisher)                     \
     X(shmi_meta_shm, type_hash) X(shmi_meta_shm, pid)                         \
-    X(shmi_meta_shm, user_bytes) X(shmi_meta_shm, user)
+    X(shmi_meta_shm, user_bytes) X(shmi_meta_shm, user)                       \
+    X(shmi_calls_shm, head) X(shmi_calls_shm, arrivals)                       \
+    X(shmi_call_shm, request) X(shmi_call_shm, reply)                         \
+    X(shmi_call_shm, state) X(shmi_call_shm, pad)                             \
+    X(shmi_request_shm, word) X(shmi_request_shm, ack)                        \
+    X(shmi_request_shm, bytes) X(shmi_request_shm, pad)                       \
+    X(shmi_request_shm, data)                                                 \
+    X(shmi_reply_shm, word) X(shmi_reply_shm, bytes) X(shmi_reply_shm, pad)   \
+    X(shmi_reply_shm, data)
 
 #define VALUES(X)                                                             \
     X(SHMC_KIND_RAW) X(SHMC_KIND_COUNTER) X(SHMC_KIND_SPSC)                   \
@@ -97,7 +106,12 @@ enum { SHMI_LOCK_PARTICIPANTS = 0 };    /* what the docs call byte i        */
     X(SHMI_MPMC_ENQ) X(SHMI_MPMC_DEQ) X(SHMI_MPMC_COUNT)                      \
     X(SHMI_MPMC_ORPHANS) X(SHMI_BUSY) X(SHMI_DONE) X(SHMI_VOID)               \
     X(SHMC_META) X(SHMI_TOPIC_RESTARTS) X(SHMI_TOPIC_RESTART_AT)              \
-    X(SHMI_TOPIC_HEIR)
+    X(SHMI_TOPIC_HEIR)                                                        \
+    X(SHMC_KIND_CALLS) X(SHMI_CALLS_MAGIC) X(SHMI_CALLS_VERSION)              \
+    X(SHMI_CALL_OVER) X(SHMI_CALL_TAKEN) X(SHMI_CALL_LAST)                    \
+    X(SHMI_CALL_PART) X(SHMI_CALL_DROPPED) X(SHMI_CALL_ACK)                   \
+    X(SHMI_CALL_CANCEL) X(SHMI_CALL_AREA) X(SHMI_CALL_ONE_WAY)                \
+    X(SHMI_CALL_PUSHED) X(SHMI_CALL_AGAIN)
 
 typedef struct field {
     const char *type, *name;
@@ -509,6 +523,67 @@ an_orphan_has_the_frozen_bytes(void **state)
     OK(shmc_segment_close(&live));
 }
 
+/* Two calls of one client: one answered in part, one posted.              */
+static void
+a_table_of_calls_has_the_frozen_bytes(void **state)
+{
+    static const char frozen[] =
+        "00000 43414c4c01000000 0008000000000000\n"
+        "00016 8001000001000000 8001000001000000\n"
+        "00032 0100000000000000 0800000000000000\n"
+        "00048 8200000000000000 0100000000000000\n"
+        "00064 0200000000000000 0000000000000000\n"
+        "00256 0100010000000000 0000000000000000\n"
+        "00384 0100010000000000 0000000000000000\n"
+        "00768 0000000100000000 0100000100000000\n"
+        "00784 0700000000000000 7265717565737400\n"
+        "00896 0601000100000000 8200000000000000\n"
+        "00912 6120706172740000 0000000000000000\n"
+        "01024 0100000100000000 0000000000000000\n"
+        "01152 1800000100000000 0000000000000000\n"
+        "01168 0600000000000000 706f737465640000\n"
+        "01536 2a2a2a2a2a2a2a2a 2a2a2a2a2a2a2a2a\n"
+        "01552 2a2a2a2a2a2a2a2a 2a2a2a2a2a2a2a2a\n"
+        "01568 2a2a2a2a2a2a2a2a 2a2a2a2a2a2a2a2a\n"
+        "01584 2a2a2a2a2a2a2a2a 2a2a2a2a2a2a2a2a\n"
+        "01600 2a2a2a2a2a2a2a2a 2a2a2a2a2a2a2a2a\n"
+        "01616 2a2a2a2a2a2a2a2a 2a2a2a2a2a2a2a2a\n"
+        "01632 2a2a2a2a2a2a2a2a 2a2a2a2a2a2a2a2a\n"
+        "01648 2a2a2a2a2a2a2a2a 2a2a2a2a2a2a2a2a\n"
+        "01664 2a2a000000000000 0000000000000000\n";
+    const shmc_segment_desc sd = { .heap_bytes = 8192, .max_objects = 2,
+                                   .max_participants = 2 };
+    const shmi_calls_desc d = { .max_request = 8, .max_reply = 130,
+                                .clients = 1, .each = 2, .servers = 1 };
+    shmc_segment s;
+    static shmc_rep rep;
+    static shmc_req req;
+    char got[8], large[130];
+
+    (void)state;
+    image_clear();
+    OK(shmc_segment_format(image, IMAGE_BYTES, &sd));
+    OK(shmc_segment_map(&s, image, IMAGE_BYTES));
+    OK(shmi_calls_open(&rep.calls, &s, &d, SHMC_CONSUMER));
+    OK(shmi_calls_open(&req.calls, &s, NULL, SHMC_PRODUCER));
+    req.open = true;
+    req.loan = req.view = -1;
+    req.wait.epoch = shmi_fork_epoch;
+    shmi_req_enter(&req);
+    const int call = shmc_req_send(&req, "request", 7, 0);
+    assert_int_equal(shmc_rep_recv(&rep, got, sizeof got, 0), 7);
+    OK(shmc_rep_send_more(&rep, "a part", 6, 0));
+    assert_int_equal(shmc_req_recv(&req, call, got, sizeof got, 0), 6);
+    memset(large, 0x2a, sizeof large);
+    OK(shmc_rep_send_more(&rep, large, sizeof large, 0));
+    OK(shmc_req_post(&req, "posted", 6, 0));
+    image_is("a table of calls", rep.calls.object.mem,
+             rep.calls.object.bytes, frozen);
+    shmi_calls_close(&req.calls);
+    shmi_calls_close(&rep.calls);
+    OK(shmc_segment_close(&s));
+}
+
 static void
 a_broadcast_ring_has_the_frozen_bytes(void **state)
 {
@@ -697,6 +772,7 @@ main(void)
         TEST_CASE(a_record_queue_has_the_frozen_bytes),
         TEST_CASE(a_latest_value_has_the_frozen_bytes),
         TEST_CASE(an_mpmc_queue_has_the_frozen_bytes),
+        TEST_CASE(a_table_of_calls_has_the_frozen_bytes),
         TEST_CASE(an_orphan_has_the_frozen_bytes),
         TEST_CASE(a_broadcast_ring_has_the_frozen_bytes),
         TEST_CASE(the_locks_lie_where_the_docs_say),

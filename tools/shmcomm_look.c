@@ -261,6 +261,7 @@ kind_at(uint32_t number)
         [SHMC_KIND_MPMC] = { "mpmc", mpmc_stats },
         [SHMC_KIND_BCAST] = { "broadcast", bcast_stats },
         [SHMC_KIND_LATEST] = { "latest", latest_stats },
+        [SHMC_KIND_CALLS] = { "calls", NULL },
     };
     static const kind other = { NULL, NULL };
 
