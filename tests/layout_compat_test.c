@@ -12,6 +12,7 @@
 #include "shmcomm_recq.h"
 #include "shmcomm_latest.h"
 #include "shmcomm_mpmc.h"
+#include "shmcomm_pushpull.h"
 #include "shmcomm_broadcast.h"
 #include "shmcomm_topic.h"
 #include "shmcomm_reqrep.h"
@@ -104,6 +105,8 @@ enum { SHMI_LOCK_PARTICIPANTS = 0 };    /* what the docs call byte i        */
     X(SHMI_RECQ_DATA) X(SHMI_RECQ_PAD) X(SHMI_MPMC_FREE) X(SHMI_MPMC_FULL)    \
     X(SHMI_MPMC_TOMB) X(SHMI_MPMC_POSITION) X(SHMI_MPMC_AGAIN)                \
     X(SHMI_MPMC_ENQ) X(SHMI_MPMC_DEQ) X(SHMI_MPMC_COUNT)                      \
+    X(SHMI_WORK_HERE) X(SHMI_WORK_BESIDE) X(SHMI_WORK_INLINE_BYTES)           \
+    X(SHMI_WORK_ROLE)                                                         \
     X(SHMI_MPMC_ORPHANS) X(SHMI_BUSY) X(SHMI_DONE) X(SHMI_VOID)               \
     X(SHMC_META) X(SHMI_TOPIC_RESTARTS) X(SHMI_TOPIC_RESTART_AT)              \
     X(SHMI_TOPIC_HEIR)                                                        \
@@ -482,6 +485,33 @@ an_mpmc_queue_has_the_frozen_bytes(void **state)
     image_is("an MPMC queue", image, (size_t)bytes, frozen);
 }
 
+/* A short message lies in its cell, a long one in the room beside it.      */
+static void
+pushed_messages_lie_where_the_docs_say(void **state)
+{
+    const shmc_push_desc d = { .depth = 2, .max_bytes = 300, .max_handles = 1 };
+    static const uint8_t text[300] = "a message";
+    char queue[64];
+    shmc_push push;
+
+    (void)state;
+    OK(shmc_push_open(&push, test_name(queue, sizeof queue, "work"), &d));
+    OK(shmc_push_send(&push, text, 112, 0));
+    OK(shmc_push_send(&push, text, 300, 0));
+    const uint8_t *at = (const uint8_t *)push.work.ring.shm;
+    const uint64_t *cell = (const uint64_t *)(const void *)(at + 1280 + 128);
+    assert_int_equal(cell[0], 1);
+    assert_int_equal(cell[1], 112);
+    assert_memory_equal(cell + 2, text, 112);
+    assert_int_equal(cell[16], 0x10001);
+    assert_int_equal(cell[17], UINT64_C(1) << 32 | 300);
+    assert_memory_equal(at + 1280 + 128 + 2 * 128 + 384, text, 300);
+    assert_int_equal(((const shmi_seat_shm *)(const void *)(at + 1280))->word[1],
+                     1);
+    assert_int_equal(shmc_push_close(&push), SHMC_OK);
+    OK(shmc_segment_unlink(queue, NULL));
+}
+
 /* A borrowed message of a dead consumer whose seat another one took.      */
 static void
 an_orphan_has_the_frozen_bytes(void **state)
@@ -774,6 +804,7 @@ main(void)
         TEST_CASE(an_mpmc_queue_has_the_frozen_bytes),
         TEST_CASE(a_table_of_calls_has_the_frozen_bytes),
         TEST_CASE(an_orphan_has_the_frozen_bytes),
+        TEST_CASE(pushed_messages_lie_where_the_docs_say),
         TEST_CASE(a_broadcast_ring_has_the_frozen_bytes),
         TEST_CASE(the_locks_lie_where_the_docs_say),
     };
