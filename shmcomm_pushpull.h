@@ -174,7 +174,7 @@ SHMC_API int shmc_push_abort(shmc_push *push);
  * Cost    O(depth) once for each lap; blocks up to timeout_ns.
  * Crash   what a dead worker held counts when another one is done with it.
  * Errors  SHMC_EAGAIN (timeout 0), SHMC_ETIMEDOUT not yet; SHMC_EBUSY there
- *         is a loan; SHMC_EFORKED; SHMC_ECLOSED.                          */
+ *         is a loan; SHMC_EFORKED; SHMC_ECLOSED; SHMC_ECORRUPT.           */
 SHMC_API int shmc_push_drain(shmc_push *push, int64_t timeout_ns);
 
 /* Count what happened in the queue so far: shmc_mpmc_stats_get.  `pushed`
@@ -281,7 +281,7 @@ shmc_pull_redeliveries(const shmc_pull *pull) { return pull->redeliveries; }
  * gone, and nothing is left in the queue or in a worker's hand, this one's
  * included.  A pusher that comes later may still bring more.
  * Cost    O(handles), a system call for each pusher until a live one.
- * Errors  SHMC_EFORKED; SHMC_ECLOSED.                                     */
+ * Errors  SHMC_EFORKED; SHMC_ECLOSED; SHMC_ECORRUPT.                      */
 SHMC_API int shmc_pull_ended(shmc_pull *pull);
 
 /* Tell whether the queue exists for this worker (0 or 1), looking for it if
@@ -406,8 +406,9 @@ shmi_work_present(const shmc_mpmc *q, uint32_t role)
 }
 
 /* Look for a position from *from up to `end`, which is claimed, that is not
- * free again: SHMC_OK there is none; SHMC_EAGAIN *from is.  What dead workers
- * held is dropped on the way, where that is its lot.
+ * free again: SHMC_OK there is none; SHMC_EAGAIN *from is; SHMC_ECORRUPT tail
+ * went back.  What dead workers held is dropped on the way, where that is its
+ * lot.
  * Cost    O(positions), and of the seats at each that is dropped.          */
 static int
 shmi_work_done(shmc_mpmc *q, uint64_t *from, uint64_t end)
@@ -418,6 +419,7 @@ shmi_work_done(shmc_mpmc *q, uint64_t *from, uint64_t end)
     /* What lies more than a lap behind was free before its cell was used
      * again.                                                               */
     if ((int64_t)(end - lap - pos) > 0) pos = end - lap;
+    if (end - pos > lap) return SHMC_ECORRUPT;      /* tail went back       */
     for (; pos != end; pos++) {
         *from = pos;
         /* A4 <- R4: what its worker did happens before we say so.          */
@@ -936,7 +938,8 @@ shmc_pull_ended(shmc_pull *pull)
     /* The pushers first: when all have gone, tail says all that they did.  */
     if (shmi_work_present(q, SHMC_PRODUCER)) return 0;
     const uint64_t end = shmi_load_acq_64(&q->shm->tail);
-    return shmi_work_done(q, &pull->ended, end) == SHMC_OK;
+    const int r = shmi_work_done(q, &pull->ended, end);
+    return r == SHMC_EAGAIN ? 0 : r == SHMC_OK ? 1 : r;
 }
 
 typedef struct shmi_pull_wish {
