@@ -452,6 +452,9 @@ a_stopped_server_is_alive(void **state)
     for (int i = 0; i < 6; i++) {
         const int call = shmc_req_send(&req, "x", 2, 0);
         const pid_t server = start(serve_after_a_stop);
+        int status = 0;
+        assert_int_equal(waitpid(server, &status, WUNTRACED), server);
+        assert_true(WIFSTOPPED(status));
         assert_int_equal(shmc_req_recv(&req, call, buf, sizeof buf, 20000000),
                          SHMC_ETIMEDOUT);
         if (i % 2) assert_int_equal(shmc_req_cancel(&req, call), 0);
