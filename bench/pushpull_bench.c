@@ -2,8 +2,9 @@
  *
  * Throughput of 64 bytes by copy, with one worker and with two: a queue whose
  * longest message has 64 bytes, one of 16384 (cells of 128 bytes), and one
- * that wakes by membarrier, against shmc_mpmc with and without bells.  And of
- * 1 MiB written and read in place, against loan and borrow of shmc_mpmc.
+ * that wakes by membarrier, against shmc_mpmc with and without bells, and with
+ * its own waiting calls.  And of 1 MiB written and read in place, against loan
+ * and borrow of shmc_mpmc.
  *
  * usage: pushpull_bench --help
  * SPDX-License-Identifier: MIT                                            */
@@ -28,6 +29,16 @@ static void
 must(int r)
 {
     if (r < 0) bench_die(shmc_last_error());
+}
+
+/* Messages a second, or of large ones what they hold.                       */
+static void
+tell(bench_round *r, double ns)
+{
+    if (r->c->bytes == LARGE)
+        bench_report(r, "GB/s", (double)r->messages * LARGE / ns);
+    else
+        bench_rate(r, r->messages, ns);
 }
 
 /* ---- the queue -------------------------------------------------------------- */
@@ -65,6 +76,41 @@ mpmc_pop(bench_worker *w)
     for (uint64_t i = 0; i < w->messages; i++) {
         message m;
         while (shmc_mpmc_pop(&q, &m, sizeof m) != SHMC_OK) bench_idle(w);
+        sum += bench_sum(m.word, sizeof m);
+    }
+    bench_stop(w);
+    w->sum = sum;
+    shmc_mpmc_close(&q);
+}
+
+/* Waiting as the sockets wait.                                             */
+static void
+mpmc_push_wait(bench_worker *w)
+{
+    shmc_mpmc q;
+
+    mpmc_map(&q, SHMC_PRODUCER);
+    bench_start(w);
+    for (uint64_t i = 0; i < w->messages; i++) {
+        message m;
+        bench_fill(m.word, sizeof m, w->first + i);
+        must(shmc_mpmc_push_wait(&q, &m, sizeof m, -1));
+    }
+    bench_stop(w);
+    shmc_mpmc_close(&q);
+}
+
+static void
+mpmc_pop_wait(bench_worker *w)
+{
+    shmc_mpmc q;
+    uint64_t sum = 0;
+
+    mpmc_map(&q, SHMC_CONSUMER);
+    bench_start(w);
+    for (uint64_t i = 0; i < w->messages; i++) {
+        message m;
+        must(shmc_mpmc_pop_wait(&q, &m, sizeof m, -1));
         sum += bench_sum(m.word, sizeof m);
     }
     bench_stop(w);
@@ -119,7 +165,7 @@ mpmc_round(bench_round *r)
                             r->c->consumers, NULL, r->c->bytes, r->messages, 0 };
 
     must(shmc_mpmc_format(memory, MEMORY, &d));
-    bench_rate(r, r->messages, bench_group_run(&g));
+    tell(r, bench_group_run(&g));
 }
 
 /* ---- the sockets -------------------------------------------------------------- */
@@ -223,13 +269,14 @@ socket_round(bench_round *r)
     const bench_group g = { y->produce, y->consume, r->c->producers,
                             r->c->consumers, NULL, r->c->bytes, r->messages, 0 };
 
-    bench_rate(r, r->messages, bench_group_run(&g));
+    tell(r, bench_group_run(&g));
 }
 
 /* ---- the run -------------------------------------------------------------------- */
 
 static const way plain = { 64, 0, 0, mpmc_push, mpmc_pop };
 static const way bells = { 64, 0, 1, mpmc_push, mpmc_pop };
+static const way waits = { 64, 0, 1, mpmc_push_wait, mpmc_pop_wait };
 static const way whole = { LARGE, 0, 1, mpmc_commit, mpmc_borrow };
 static const way exact = { 64, 0, 1, socket_send, socket_recv };
 static const way roomy = { 16384, 0, 1, socket_send, socket_recv };
@@ -247,6 +294,7 @@ static const way large = { LARGE, 0, 1, socket_commit, socket_borrow };
     SOCKETS("push_pull", exact, P, C),                                        \
     SOCKETS("push_pull_16384", roomy, P, C),                                  \
     SOCKETS("push_pull_asymmetric", quiet, P, C),                             \
+    QUEUES("shmc_mpmc_waits", waits, P, C),                                   \
     QUEUES("shmc_mpmc_bells", bells, P, C), QUEUES("shmc_mpmc", plain, P, C)
 
 static const bench_case table[] = {
