@@ -29,6 +29,7 @@ static unsigned peers_spin_tries = 2000, peers_yield_tries = 16;
 #include "link_os.h"
 #include "link_ours.h"
 #include "link_run.h"
+#include "link_sockets.h"
 
 enum { PEERS_WAYS = 5, PEERS_LATE = 2, PEERS_TRY = 5, PEERS_LARGE = 65536 };
 
@@ -53,6 +54,12 @@ static const link_kind kinds[] = {
       .run = LINK_RUN_ONE(spsc_place) },
     { .name = "mpmc", .ours = 1, .works = LINK_WORKS_ONE,
       .run = LINK_RUN_ONE(mpmc) },
+#if LINK_HAS_PUSHPULL
+    { .name = "pushpull", .ours = 1, .works = LINK_WORKS_ONE,
+      .run = LINK_RUN_ONE(pushpull) },
+    { .name = "pushpull_place", .ours = 1, .works = LINK_WORKS_ONE,
+      .run = LINK_RUN_ONE(pushpull_place) },
+#endif
     { .name = "iceoryx", .is_bar = 1, .works = LINK_WORKS_MANY, .package = 1,
       .make = roudi_start, .leave = iceoryx_leave, .run = LINK_RUN_ICEORYX },
     { .name = "zeromq", .is_bar = 1, .package = 1,
@@ -108,8 +115,8 @@ static const struct { int pinned, sleep; const char *name; } ways[PEERS_WAYS] = 
 
 static peer_case *cases;
 static size_t case_count;
-static int late[KINDS];             /* rounds that did not end in time      */
-static const char *dead[KINDS];     /* no case of it runs: why              */
+static int late[KINDS][LINK_WORKS]; /* rounds that did not end in time      */
+static const char *dead[KINDS][LINK_WORKS];     /* no case of it runs: why  */
 static double round_ms = 60;
 static uint64_t end_ns = UINT64_MAX;
 static int no_packages, verbose;
@@ -166,7 +173,8 @@ case_run(peer_case *p, int way, uint64_t messages)
     const size_t k = p->kind == &with_iceoryx2 ? KINDS - 1
                                                : (size_t)(p->kind - kinds);
 
-    if (dead[k] != NULL) return dead[k];
+    if (dead[k][p->work] != NULL) return dead[k][p->work];
+    if (shmi_now_ns() >= end_ns) return "no time was left";
     the_way.work = p->work;
     the_way.bytes = p->bytes;
     the_way.receivers = p->receivers;
@@ -181,9 +189,9 @@ case_run(peer_case *p, int way, uint64_t messages)
     if (why == NULL) return NULL;
     if (strstr(why, "cannot open shared object") != NULL ||
         strstr(why, "built without") != NULL || strstr(why, "RouDi") != NULL)
-        dead[k] = strdup(why);
-    if (strncmp(why, "no end", 6) == 0 && ++late[k] == PEERS_LATE)
-        dead[k] = "no end in time, twice";
+        for (int work = 0; work < LINK_WORKS; work++) dead[k][work] = strdup(why);
+    if (strncmp(why, "no end", 6) == 0 && ++late[k][p->work] == PEERS_LATE)
+        dead[k][p->work] = "no end in time, twice";
     return why;
 }
 

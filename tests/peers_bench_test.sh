@@ -109,9 +109,12 @@ for signal in INT TERM; do
 done
 
 if bench/peers_bench --no-such-option >/dev/null 2>&1; then fail "takes anything"; fi
-bench/peers_bench --help | grep -q -- --iceoryx2 || fail "--help"
-bench/peers_bench --list | grep -q '^trip/zeromq/64/1x1$' || fail "--list"
-bench/peers_page --help | grep -q -- --measure || fail "bench/peers_page --help"
+bench/peers_bench --help >"$work/out"
+grep -q -- --iceoryx2 "$work/out" || fail "--help"
+bench/peers_bench --list >"$work/out"
+grep -q '^trip/zeromq/64/1x1$' "$work/out" || fail "--list"
+bench/peers_page --help >"$work/out"
+grep -q -- --measure "$work/out" || fail "bench/peers_page --help"
 if bench/peers_page --no-such-option 2>/dev/null; then
     fail "bench/peers_page takes anything"
 fi
