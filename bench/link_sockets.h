@@ -1,7 +1,8 @@
-/* link_sockets.h - links of shmcomm's PUSH/PULL sockets.
+/* link_sockets.h - links of shmcomm's PUSH/PULL and REQ/REP sockets.
  *
  *   pushpull, pushpull_place   shmc_push_send, shmc_pull_recv: by copy; loan
  *                              and commit, borrow and release
+ *   reqrep                     a round trip is a request and its reply
  *
  * SPDX-License-Identifier: MIT                                            */
 #ifndef SHMCOMM_BENCH_LINK_SOCKETS_H
@@ -13,6 +14,10 @@
 #if __has_include("shmcomm_pushpull.h")
 #define LINK_HAS_PUSHPULL 1
 #include "shmcomm_pushpull.h"
+#endif
+#if __has_include("shmcomm_reqrep.h")
+#define LINK_HAS_REQREP 1
+#include "shmcomm_reqrep.h"
 #endif
 #endif
 
@@ -97,6 +102,96 @@ pushpull_place_recv(pushpull_place *p, link_got *got)
 }
 
 LINK_ONE(pushpull_place)
+#endif
+
+/* ---- REQ/REP ----------------------------------------------------------- */
+
+#if LINK_HAS_REQREP
+static void
+reqrep_name(char *name, size_t bytes, const link_way *way)
+{
+    snprintf(name, bytes, "bench/calls.%llu", (unsigned long long)way->number);
+}
+
+/* Ask, and get the sum of the reply.                                      */
+static inline uint64_t
+reqrep_call(shmc_req *req, const link_way *way, uint64_t number)
+{
+    link_got got;
+    int r;
+
+    link_fill(link_out, way->bytes, number);
+    if (way->sleep) {
+        r = shmc_req_call(req, link_out, way->bytes, link_in, way->bytes,
+                          SHMC_FOREVER);
+    } else {
+        const int call = shmc_req_send(req, link_out, way->bytes, SHMC_FOREVER);
+        (void)pubsub_went(call);
+        do {
+            r = shmc_req_recv(req, call, link_in, way->bytes, 0);
+        } while (r == SHMC_EAGAIN);
+    }
+    (void)pubsub_went(r);
+    link_look(&got, link_in, way->bytes);
+    return got.sum;
+}
+
+static void
+reqrep_here(const link_way *way)
+{
+    static shmc_req req;
+    const shmc_req_desc desc = { .dir = way->dir };
+    uint64_t sum = 0;
+    char name[64];
+
+    reqrep_name(name, sizeof name, way);
+    if (shmc_req_open(&req, name, &desc) < 0) link_die("%s", shmc_last_error());
+    (void)reqrep_call(&req, way, LINK_HELLO);
+    link_start();
+    for (uint64_t i = 0; i < way->messages; i++) {
+        const uint64_t start = bench_ticks();
+        sum += reqrep_call(&req, way, i);
+        link_sample(i, way->messages, bench_ticks() - start);
+    }
+    link_stop();
+    link_check(way, sum);
+}
+
+/* Answer one; the sum of the request.                                     */
+static inline uint64_t
+reqrep_serve(shmc_rep *rep, const link_way *way, uint64_t number)
+{
+    const int64_t timeout_ns = way->sleep ? SHMC_FOREVER : 0;
+    link_got got;
+
+    while (!pubsub_went(shmc_rep_recv(rep, link_in, way->bytes, timeout_ns)))
+        continue;
+    link_look(&got, link_in, way->bytes);
+    link_fill(link_out, way->bytes, number);
+    (void)pubsub_went(shmc_rep_send(rep, link_out, way->bytes, SHMC_FOREVER));
+    return got.sum;
+}
+
+static void
+reqrep_there(const link_way *way)
+{
+    static shmc_rep rep;
+    const shmc_rep_desc desc = {
+        .max_bytes = way->bytes, .max_clients = 1, .max_outstanding = 1,
+        .max_servers = 1, .dir = way->dir
+    };
+    uint64_t sum = 0;
+    char name[64];
+
+    reqrep_name(name, sizeof name, way);
+    if (shmc_rep_open(&rep, name, &desc) < 0) link_die("%s", shmc_last_error());
+    (void)reqrep_serve(&rep, way, LINK_HELLO);
+    link_start();
+    for (uint64_t i = 0; i < way->messages; i++)
+        sum += reqrep_serve(&rep, way, i);
+    link_stop();
+    link_check(way, sum);
+}
 #endif
 
 #endif /* SHMCOMM_BENCH_LINK_SOCKETS_H */

@@ -60,6 +60,11 @@ static const link_kind kinds[] = {
     { .name = "pushpull_place", .ours = 1, .works = LINK_WORKS_ONE,
       .run = LINK_RUN_ONE(pushpull_place) },
 #endif
+#if LINK_HAS_REQREP
+    { .name = "reqrep", .ours = 1, .works = LINK_SLEEPS | 1 << LINK_TRIP,
+      .run = { { reqrep_here, reqrep_here, reqrep_here },
+               { reqrep_there, reqrep_there, reqrep_there } } },
+#endif
     { .name = "iceoryx", .is_bar = 1, .works = LINK_WORKS_MANY, .package = 1,
       .make = roudi_start, .leave = iceoryx_leave, .run = LINK_RUN_ICEORYX },
     { .name = "zeromq", .is_bar = 1, .package = 1,
