@@ -175,7 +175,8 @@ typedef struct shmc_bcast {
     uint64_t first, kept;           /* subscriber: where it begins; seated:
                                        from here on all waits for it (I4)   */
     uint64_t lost, gap;             /* subscriber: in all; the last time    */
-    uint64_t passed;                /* subscriber: positions left empty     */
+    uint64_t passed;                /* subscriber: positions left empty;
+                                       publisher: looks while it overran    */
     uint64_t blocked_at, trust_ns;  /* subscriber: waits for next's taker   */
     uint64_t *cursor;               /* subscriber: word in its seat         */
     uint64_t arena_bytes, low, head, offset;    /* publisher's own arena    */
@@ -1006,6 +1007,8 @@ shmi_bcast_has_room(shmc_bcast *h, uint64_t position)
 {
     if (!h->reliable || (int64_t)(position - h->gate) < h->slot_count)
         return SHMC_OK;
+    /* Who overruns never fails, so that its looks are counted apart.      */
+    if (h->overrun) h->idle = (uint32_t)h->passed++;
     shmi_bcast_look(h, h->idle++ % SHMI_BCAST_FULL == SHMI_BCAST_FULL - 1);
     if ((int64_t)(position - h->gate) < h->slot_count) return SHMC_OK;
     if (!h->overrun) return SHMC_EAGAIN;

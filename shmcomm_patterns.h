@@ -564,8 +564,15 @@ shmi_sub_wait(shmi_sub_call *c, int64_t timeout_ns)
 static int
 shmi_sub_do(shmi_sub_call *c, int64_t timeout_ns)
 {
-    return c->sub->tree != NULL ? shmi_tree_wait(c, timeout_ns)
-                                : shmi_sub_wait(c, timeout_ns);
+    const shmc_sub *sub = c->sub;
+
+    if (sub->tree != NULL) return shmi_tree_wait(c, timeout_ns);
+    /* Without a look at the clock, unless the inline part had this one.   */
+    if (sub->ring.shm != NULL && (!sub->plain || c->view != NULL)) {
+        const int r = shmi_sub_try(c, false);
+        if (r != SHMC_EAGAIN && shmi_sub_tells(sub, r)) return r;
+    }
+    return shmi_sub_wait(c, timeout_ns);
 }
 
 SHMC_API int
@@ -858,6 +865,17 @@ shmi_tree_ready(shmc_sub *sub)
     return 0;
 }
 
+/* Is there plainly nothing?  Says no where a real look could find more.   */
+static bool
+shmi_sub_is_quiet(const shmc_sub *one)
+{
+    const shmc_bcast *h = &one->ring;
+
+    return !one->desc.conflate && !one->desc.report_restart &&
+           (int64_t)(shmi_load_rlx_64(&h->cells[h->next & h->mask].stamp) -
+                     shmi_stamp(h->next, SHMI_DONE)) < 0;
+}
+
 /* One look at each topic, beginning with the one whose turn it is.        */
 static int
 shmi_tree_try(shmi_sub_call *c, bool slow)
@@ -876,6 +894,7 @@ shmi_tree_try(shmi_sub_call *c, bool slow)
         shmi_branch *b = &t->branch[at];
         shmi_sub_call one = { b->sub, c->buf, c->cap, c->view };
         if (b->sub == NULL || b->sub->ring.shm == NULL) continue;
+        if (!slow && shmi_sub_is_quiet(b->sub)) continue;
         if (slow) b->sub->ring.idle |= SHMI_BCAST_IDLE - 1;
         int r = shmi_sub_try(&one, slow);
         for (uint32_t n = 0; !shmi_sub_tells(b->sub, r) && n < 16; n++)
@@ -927,13 +946,14 @@ shmi_tree_wait(shmi_sub_call *c, int64_t timeout_ns)
 {
     shmc_sub *sub = c->sub;
     shmi_tree *t = sub->tree;
-    const uint64_t deadline = shmi_deadline(timeout_ns);
     const uint32_t spins = SHMC_SPIN_TRIES / 16, yields = SHMC_YIELD_TRIES;
 
     if (!sub->open) return SHMC_ECLOSED;
     if (sub->wait.epoch != shmi_fork_epoch) return SHMC_EFORKED;
     if (++t->calls % SHMI_TREE_BUSY == 0) shmi_tree_look(sub);
     int r = shmi_tree_try(c, ++sub->polls % 64 == 0);
+    if (r != SHMC_EAGAIN) return r;
+    const uint64_t deadline = shmi_deadline(timeout_ns);
     for (uint32_t i = 0; r == SHMC_EAGAIN; i++) {
         if (i % 64 == 0 || i >= spins) shmi_tree_look(sub);
         const uint64_t now = i % 64 == 0 || i >= spins ? shmi_now_ns() : 0;
