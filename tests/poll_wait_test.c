@@ -7,6 +7,7 @@
 #include "shmcomm_poll.h"
 #include "shmcomm_pushpull.h"
 #include "shmcomm_recq.h"
+#include "shmcomm_reqrep.h"
 
 #include "test_support.h"
 
@@ -276,6 +277,36 @@ a_worker_is_ready_when_there_is_work(void **state)
     assert_int_equal(shmc_push_close(&push), SHMC_OK);
     assert_int_equal(shmc_pull_close(&pull[0]), SHMC_OK);
     assert_int_equal(shmc_pull_close(&pull[1]), SHMC_OK);
+}
+
+static void
+a_request_and_its_answer_are_ready(void **state)
+{
+    shmc_rep rep;
+    shmc_req req;
+    uint64_t m = 5, got = 0;
+
+    (void)state;
+    assert_int_equal(shmc_rep_open(&rep, "service", NULL), SHMC_OK);
+    assert_int_equal(shmc_req_open(&req, "service", NULL), SHMC_OK);
+    shmc_poll_item item[2] = { item_of(shmc_rep_pollable(&rep), SHMC_POLLIN),
+                               item_of(shmc_req_pollable(&req), SHMC_POLLIN) };
+    assert_int_equal(shmc_poll(item, 2, 3 * MS), 0);
+    for (int i = 0; i < 3; i++) {
+        const int call = shmc_req_send(&req, &m, sizeof m, SHMC_FOREVER);
+        assert_true(call >= 0);
+        assert_int_equal(shmc_poll(item, 2, SHMC_FOREVER), 1);
+        assert_int_equal(item[0].revents, SHMC_POLLIN);
+        assert_int_equal(shmc_rep_recv(&rep, &got, sizeof got, 0), sizeof got);
+        assert_int_equal(shmc_rep_send(&rep, &got, sizeof got, 0), SHMC_OK);
+        assert_int_equal(shmc_poll(item, 2, SHMC_FOREVER), 1);
+        assert_int_equal(item[1].revents, SHMC_POLLIN);
+        assert_int_equal(shmc_req_recv(&req, call, &got, sizeof got, 0),
+                         sizeof got);
+        assert_int_equal(shmc_poll(item, 2, 0), 0);
+    }
+    assert_int_equal(shmc_req_close(&req), SHMC_OK);
+    assert_int_equal(shmc_rep_close(&rep), SHMC_OK);
 }
 
 /* ---- rings --------------------------------------------------------------- */
@@ -614,6 +645,7 @@ main(void)
         POLL_CASE(a_lossy_publisher_is_always_ready),
         POLL_CASE(nothing_is_ready_while_a_message_is_borrowed),
         POLL_CASE(a_worker_is_ready_when_there_is_work),
+        POLL_CASE(a_request_and_its_answer_are_ready),
         POLL_CASE(queues_are_ready_for_their_side),
         POLL_CASE(one_item_may_ask_for_both_ends_of_a_queue),
         POLL_CASE(a_newer_value_makes_a_cell_ready),
