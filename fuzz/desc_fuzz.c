@@ -60,8 +60,9 @@ desc_of(int noun, const numbers *n)
         break;
     case LATEST: to.latest = (shmc_latest_desc){ a, b, c, n->type }; break;
     default:
-        to.bcast = (shmc_bcast_desc){ a, b, c, d, n->f[4], (uint32_t)n->f[5],
-                                      (uint32_t)n->f[6], 0 };
+        to.bcast = (shmc_bcast_desc){ .slot_count = a, .max_bytes = b,
+            .max_publishers = c, .max_subscribers = d, .arena_bytes = n->f[4],
+            .mode = (uint32_t)n->f[5], .waitable = (uint32_t)n->f[6] };
     }
     return to;
 }
