@@ -407,6 +407,18 @@ shmi_spsc_note_words(const shmi_lane *l, uint32_t bytes)
     return bytes <= SHMI_NOTE_WORDS * 8 ? l->shm->tail.note : l->shm->long_note;
 }
 
+/* Copy whole words, one by one.  Relaxed: R1 publishes them, and A3 tells of
+ * a note that was overwritten; plain stores would be merged.              */
+SHMC_HOT void
+shmi_spsc_put_words(uint64_t *to, const void *msg, uint32_t bytes)
+{
+    for (uint32_t k = 0; k < bytes / 8; k++) {
+        uint64_t word;
+        memcpy(&word, (const uint8_t *)msg + k * 8, sizeof word);
+        shmi_store_rlx_64(&to[k], word);
+    }
+}
+
 /* Copy a message into its slot: a short one word by word, as a load that is
  * wider than the stores just made to the message waits until they have left
  * the store buffer, behind lines that are still to come.                  */
@@ -414,33 +426,20 @@ SHMC_HOT void
 shmi_spsc_fill(uint8_t *slot, const void *msg, uint32_t bytes)
 {
     /* Plain in effect: by I3 and A2 nobody else touches the slot till R1.  */
-    if (bytes > SHMI_LANE_WORDS_BYTES || bytes % 8 != 0) {
+    if (bytes > SHMI_LANE_WORDS_BYTES || bytes % 8 != 0)
         memcpy(slot, msg, bytes);
-        return;
-    }
-    for (uint32_t k = 0; k < bytes; k += 8) {
-        uint64_t word;
-        memcpy(&word, (const uint8_t *)msg + k, sizeof word);
-        /* Relaxed: R1 publishes it; a plain store would be merged.        */
-        shmi_store_rlx_64((uint64_t *)(void *)(slot + k), word);
-    }
+    else
+        shmi_spsc_put_words((uint64_t *)(void *)slot, msg, bytes);
 }
 
 /* Note down the message that is about to be published as number tail.     */
 SHMC_HOT void
 shmi_spsc_note(shmi_lane *l, uint64_t tail, const void *msg, uint32_t bytes)
 {
-    uint64_t *note = shmi_spsc_note_words(l, bytes);
-    const uint8_t *from = (const uint8_t *)msg;
     shmi_store_rlx_64(&l->shm->tail.note_of, tail + 1);
     /* R3 -> A3: the note says of which message it is before it changes.   */
     shmi_fence_rel();
-    for (uint32_t k = 0; k < bytes / 8; k++) {
-        uint64_t word;
-        memcpy(&word, from + k * 8, sizeof word);
-        /* Relaxed: R1 publishes it, A3 tells whether it was overwritten.  */
-        shmi_store_rlx_64(&note[k], word);
-    }
+    shmi_spsc_put_words(shmi_spsc_note_words(l, bytes), msg, bytes);
 }
 
 /* Take message number head from the note, after A1 has seen it published.
