@@ -46,7 +46,9 @@ enum { SHMC_LOG_ERROR = 1, SHMC_LOG_WARN = 2, SHMC_LOG_INFO = 3 };
     X(ELIMIT,    -21, "a fixed table is full")                                \
     X(EROFS,     -22, "handle is read-only")                                  \
     X(ECLOSED,   -23, "closed")                                               \
-    X(EOS,       -24, "operating system error")
+    X(EOS,       -24, "operating system error")                               \
+    X(EEND,      -25, "no more will come")                                    \
+    X(RESTARTED, -26, "a publisher was replaced by a new one")
 
 enum shmc_error {
 #define SHMI_ERROR_ENUM(name, number, text) SHMC_##name = (number),

@@ -28,6 +28,9 @@
 
 /* ---- constants --------------------------------------------------------- */
 
+#define SHMC_FOREVER (-1)           /* a timeout_ns that never elapses      */
+#define SHMI_DEAF_NS 1000000u       /* nobody can ring for us: look so often */
+
 /* How a sender and a sleeper order "publish" and "is anybody asleep?".    */
 enum {
     SHMC_WAKE_FENCE = 0,            /* a full fence in each waking send     */
@@ -43,6 +46,51 @@ typedef struct shmi_bell_shm {
     uint8_t  pad[SHMC_LINE - 8];
 } shmi_bell_shm;
 SHMC_LAYOUT_SIZE(shmi_bell_shm, SHMC_LINE);
+
+/* ---- what a poller asks (shmcomm_poll.h) -------------------------------
+ * An object that can be polled has a function shmc_<noun>_pollable, which
+ * returns { its look function, itself }; the poller knows no more of it.
+ *
+ * look(object, events, thorough, spot) returns the bits of `events` that
+ * hold now, perhaps SHMC_POLLDEAD, 0 for none, or a negative code, which
+ * becomes SHMC_POLLERR.  It takes nothing: what it promises, the call that
+ * follows finds.  It is called by the object's own thread.
+ * `thorough` is false while the poller spins: then it may look at no more
+ * than its own lines.  When true, it is the last look before a sleep, after
+ * the mark in each bell and the fence: it must see all that was published by
+ * somebody who did not see the mark, and look for the dead.
+ * It says in *spot where the poller has to sleep for `events`; the poller
+ * cleared it before, and set slice_ns and due_ns as below.                 */
+
+enum {
+    SHMC_POLLIN = 1,                /* a receive would find something       */
+    SHMC_POLLOUT = 2,               /* a send would find room               */
+    SHMC_POLLERR = 4,               /* the item's `error` says why          */
+    SHMC_POLLDEAD = 8,              /* a peer died; told once               */
+    SHMC_POLLDEADLINE = 16          /* nothing came for too long; told once */
+};
+
+typedef struct shmi_poll_spot {
+    shmi_bell_shm *bell[2];         /* whoever makes it ready rings one of
+                                       these; NULL: none                    */
+    uint32_t *word;                 /* or changes this from `expected` and
+                                       wakes who sleeps on it; NULL: none   */
+    uint32_t expected;
+    bool     asymmetric;            /* of the bells' segment                */
+    uint64_t slice_ns;              /* look again after so long in any case:
+                                       SHMC_PEER_CHECK_NS where one peer is
+                                       awaited [SHMC_RECHECK_NS]            */
+    uint64_t due_ns;                /* ready by itself then [SHMI_FOREVER]  */
+    uint64_t progress;              /* differs whenever something was taken */
+} shmi_poll_spot;
+
+typedef int (*shmi_look_fn)(void *object, uint32_t events, bool thorough,
+                            shmi_poll_spot *spot);
+
+typedef struct shmc_pollable {      /* private; lives as long as the object */
+    shmi_look_fn look;
+    void *object;
+} shmc_pollable;
 
 #ifdef __cplusplus
 extern "C" {
@@ -128,7 +176,7 @@ shmi_bell_wait(shmi_bell_shm *bell, bool asymmetric, shmi_try_fn try_fn,
 
     if (r != SHMC_EAGAIN || timeout_ns == 0) return r;
     const uint64_t deadline = shmi_deadline(timeout_ns);
-    if (bell == NULL && slice_ns > 1000000) slice_ns = 1000000;
+    if (bell == NULL && slice_ns > SHMI_DEAF_NS) slice_ns = SHMI_DEAF_NS;
     const uint32_t spins = SHMC_SPIN_TRIES, tries = spins + SHMC_YIELD_TRIES;
     for (uint32_t i = 0; i < tries; i++) {
         if (i < spins) shmi_relax();

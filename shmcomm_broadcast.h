@@ -44,9 +44,14 @@ typedef struct shmc_bcast_desc {    /* zero: default, or what exists        */
     uint32_t waitable;              /* 1: _wait may sleep, sends ring       */
     int32_t  history;               /* this consumer: messages from before
                                        it came, or SHMC_BCAST_ALL [0]       */
+    const char *type_name;          /* of the messages, at most 63 bytes;
+                                       NULL: not checked                    */
+    uint64_t type_hash;             /* [that of type_name]                  */
+    uint32_t type_bytes;            /* 0: not checked                       */
+    uint32_t mark;                  /* the caller's own, kept in the ring   */
 } shmc_bcast_desc;
 
-/* ---- shared layout, version 2 ------------------------------------------
+/* ---- shared layout, version 3 ------------------------------------------
  * head | tail | readable | writable | counts | publisher seats and arena
  * lines | subscriber seats | cells | arenas
  *
@@ -62,7 +67,8 @@ typedef struct shmc_bcast_desc {    /* zero: default, or what exists        */
  *     `at`; low moves up before these bytes are written again, head moves up
  *     before a cell refers to them, so that a successor does not.
  * I4: reliable: tail - slot_count <= the cursor of every seated subscriber
- *     at every position from the one where it took its seat.
+ *     at every position from the one where it took its seat, unless a
+ *     publisher overran it: that is as in a lossy ring.
  * Edges (what is stored before R happens before what is loaded after A):
  * R0 -> A0  BUSY, then the new bytes; a copy, then the stamp again
  * R1 -> A1  the message, then DONE; DONE, then the message
@@ -76,8 +82,7 @@ typedef struct shmc_bcast_desc {    /* zero: default, or what exists        */
  * W = only writer, R = reader, (..) = ordering edge named in the code.     */
 
 #define SHMI_BCAST_MAGIC 0x54534342u    /* "BCST" in memory                 */
-#define SHMI_BCAST_TYPE  "shmc_bcast/1"
-enum { SHMI_BCAST_VERSION = 2 };
+enum { SHMI_BCAST_VERSION = 3 };
 enum { SHMI_BUSY = 1, SHMI_DONE = 2, SHMI_VOID = 3 };
 enum { SHMI_RECORD_BYTES = 64, SHMI_BCAST_ARENA_BYTES = 262144 };
 /* Every so many fruitless looks in a row, a subscriber looks at tail, or at
@@ -120,25 +125,29 @@ SHMC_LAYOUT_SIZE(shmi_bcast_record_shm, SHMI_RECORD_BYTES);
 
 typedef struct shmi_bcast_shm {
     shmi_ring_head_shm head;        /* aux: max_bytes, arena_bytes,
-                                       max_subscribers                      */
+                                       max_subscribers, mark                */
     uint64_t tail;                  /* W publishers (R3) R everybody (A3)   */
     uint8_t  pad0[SHMC_LINE - 8];
     shmi_bell_shm readable;         /* subscribers sleep here               */
     shmi_bell_shm writable;         /* publishers sleep here                */
     uint64_t voids;                 /* W publishers by RMW, rarely          */
     uint64_t dropped;               /* W publishers by RMW, rarely          */
-    uint64_t seats;                 /* W subscribers that sit down, by CAS  */
-    uint8_t  pad1[SHMC_LINE - 24];  /* (F2)  R publishers (F3)              */
+    uint64_t seats;                 /* W subscribers that sit down, by CAS
+                                       (F2)  R publishers (F3)              */
+    uint64_t user[4];               /* the caller's own, 0 at first         */
+    uint8_t  pad1[SHMC_LINE - 56];
 } shmi_bcast_shm;
 SHMC_LAYOUT_AT(shmi_bcast_shm, tail, 1 * SHMC_LINE);
 SHMC_LAYOUT_AT(shmi_bcast_shm, readable, 2 * SHMC_LINE);
 SHMC_LAYOUT_AT(shmi_bcast_shm, writable, 3 * SHMC_LINE);
 SHMC_LAYOUT_AT(shmi_bcast_shm, voids, 4 * SHMC_LINE);
 SHMC_LAYOUT_AT(shmi_bcast_shm, seats, 4 * SHMC_LINE + 16);
+SHMC_LAYOUT_AT(shmi_bcast_shm, user, 4 * SHMC_LINE + 24);
 SHMC_LAYOUT_SIZE(shmi_bcast_shm, 5 * SHMC_LINE);
 
-/* Words of a publisher's seat: where its arena's next record begins (R4 A4). */
-enum { SHMI_PUB_HEAD = 0 };
+/* Words of a publisher's seat: where its arena's next record begins (R4 A4);
+ * the caller's own, which stays when the owner changes.                    */
+enum { SHMI_PUB_HEAD = 0, SHMI_PUB_USER = 1 };
 
 /* Words of a subscriber's seat.  A seat counts only while `active` equals
  * its owner: a newcomer's cursor is set before that.                      */
@@ -159,18 +168,20 @@ typedef struct shmc_bcast {
     uint32_t epoch, role, seat, idle;
     bool     quick;                 /* publisher: alone and lossy           */
     bool     reliable, waitable, asymmetric, alone, seated, lent;
+    bool     overrun;               /* publisher: wait for no subscriber    */
     uint64_t *intent, *head_shm;    /* publisher: words in its seat         */
     uint64_t gate;                  /* publisher: slowest cursor last seen  */
     uint64_t joined;                /* subscriber: losses count from here   */
     uint64_t first, kept;           /* subscriber: where it begins; seated:
                                        from here on all waits for it (I4)   */
     uint64_t lost, gap;             /* subscriber: in all; the last time    */
-    uint64_t passed;                /* subscriber: positions left empty     */
+    uint64_t passed;                /* subscriber: positions left empty;
+                                       publisher: looks while it overran    */
     uint64_t blocked_at, trust_ns;  /* subscriber: waits for next's taker   */
     uint64_t *cursor;               /* subscriber: word in its seat         */
     uint64_t arena_bytes, low, head, offset;    /* publisher's own arena    */
     uint64_t lent_at;               /* subscriber: arena count borrowed     */
-    uint32_t max_bytes, slot_count, max_publishers, max_subscribers;
+    uint32_t max_bytes, slot_count, max_publishers, max_subscribers, mark;
     uint32_t lent_bytes, lent_seat;
     shmi_seat_shm *pubs, *subs;
     shmi_bcast_arena_shm *arena_lines;
@@ -224,6 +235,15 @@ SHMC_API int shmi_bcast_send_any(shmc_bcast *h, const void *data,
 SHMC_API int shmi_bcast_claim(shmc_bcast *h, uint64_t *record);
 SHMC_API int shmi_bcast_next(shmc_bcast *h);
 SHMC_API int shmi_bcast_recv_any(shmc_bcast *h, void *buf, uint32_t cap);
+
+/* Send, and receive, a message whose first `first_bytes` (of a send: no more
+ * than a cell holds) lie elsewhere.  What is received counts without them. */
+SHMC_API int shmi_bcast_send_pair(shmc_bcast *h, const void *first,
+                                  uint32_t first_bytes, const void *data,
+                                  uint32_t bytes);
+SHMC_API int shmi_bcast_recv_pair(shmc_bcast *h, void *first,
+                                  uint32_t first_bytes, void *buf,
+                                  uint32_t cap);
 SHMC_API void shmi_bcast_room(shmc_bcast *h);
 
 /* ---- API: publishers --------------------------------------------------- */
@@ -379,6 +399,13 @@ SHMC_API int shmc_bcast_release(shmc_bcast *h);
 SHMC_API int shmc_bcast_borrow_wait(shmc_bcast *h, const void **data,
                                     int64_t timeout_ns);
 
+/* Name the ring to shmc_poll: SHMC_POLLIN when a receive would find a message
+ * or a gap, SHMC_POLLOUT when a message of max_bytes would find room (in a
+ * lossy ring: always).  Nothing holds while there is a loan or a borrow.
+ * Errors  SHMC_ENOTSUP not waitable; SHMC_EINVAL not this handle's role;
+ *         SHMC_ECORRUPT; SHMC_EFORKED; SHMC_ECLOSED.                      */
+SHMC_API shmc_pollable shmc_bcast_pollable(shmc_bcast *h);
+
 /* Tell the size of the next message, or SHMC_EAGAIN, or SHMC_ELAPPED.     */
 SHMC_API int shmc_bcast_next_bytes(shmc_bcast *h);
 
@@ -407,6 +434,7 @@ typedef struct shmi_bcast_geometry {
     uint64_t pubs_at, arena_lines_at, subs_at, cells_at, arenas_at, total;
     uint64_t arena_bytes;
     uint32_t slot_count, max_bytes, publishers, subscribers, mode, waitable, flags;
+    uint32_t mark;
 } shmi_bcast_geometry;
 
 static uint64_t
@@ -471,6 +499,7 @@ shmi_bcast_geometry_of(const shmc_bcast_desc *desc, shmi_bcast_geometry *g)
     g->publishers = d->max_publishers ? d->max_publishers : 16;
     g->mode = d->mode ? d->mode : SHMC_LOSSY;
     g->waitable = d->waitable;
+    g->mark = d->mark;
     if (g->mode == SHMC_RELIABLE)
         g->subscribers = d->max_subscribers ? d->max_subscribers : 64;
     g->arena_bytes = d->arena_bytes;
@@ -519,6 +548,7 @@ shmi_bcast_init(void *mem, uint64_t bytes, const void *geometry)
     head.aux[0] = g->max_bytes;
     head.aux[1] = g->arena_bytes;
     head.aux[2] = g->subscribers;
+    head.aux[3] = g->mark;
     shmi_ring_publish(&shm->head, &head);
     return SHMC_OK;
 }
@@ -546,6 +576,7 @@ shmi_bcast_geometry_in(const shmi_ring_head_shm *head, shmi_bcast_geometry *g)
     g->arena_bytes = head->aux[1];
     g->mode = head->mode;
     g->waitable = (head->flags & SHMI_RING_WAITABLE) != 0;
+    g->mark = (uint32_t)head->aux[3];
 }
 
 /* Check the head, which is untrusted, and point the handle's parts.       */
@@ -575,6 +606,7 @@ shmi_bcast_point(shmc_bcast *h, void *mem, uint64_t bytes, shmi_bcast_geometry *
     h->max_publishers = g->publishers;
     h->max_subscribers = g->subscribers;
     h->arena_bytes = g->arena_bytes;
+    h->mark = g->mark;
     h->reliable = g->mode == SHMC_RELIABLE;
     h->waitable = g->waitable;
     h->asymmetric = (head.flags & SHMI_RING_ASYMMETRIC) != 0;
@@ -794,6 +826,7 @@ shmi_bcast_differs(const shmi_bcast_geometry *g, const shmc_bcast_desc *d,
           g->subscribers },
         { "arena_bytes", d->arena_bytes, g->arena_bytes },
         { "waitable", d->waitable, g->waitable },
+        { "mark", d->mark, g->mark },
     };
 
     for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
@@ -802,6 +835,14 @@ shmi_bcast_differs(const shmi_bcast_geometry *g, const shmc_bcast_desc *d,
         if (*asked != 0 && *asked != *exists) return row[i].field;
     }
     return NULL;
+}
+
+/* What the type is known by; 0: there is none, or none is asked for.      */
+static uint64_t
+shmi_bcast_type_hash(const shmc_bcast_desc *d)
+{
+    return d->type_hash != 0 || d->type_name == NULL
+         ? d->type_hash : shmc_type_hash(d->type_name);
 }
 
 SHMC_API int
@@ -819,8 +860,8 @@ shmc_bcast_open(shmc_bcast *h, shmc_segment *s, const char *name,
     if (r != SHMC_OK) return r;
     g.flags = shmi_ring_flags(s, g.waitable);
     const shmc_object_desc object = {
-        g.total, shmc_type_hash(SHMI_BCAST_TYPE), SHMC_KIND_BCAST,
-        SHMI_BCAST_VERSION, 0, SHMI_BCAST_TYPE, shmi_bcast_init, &g
+        g.total, shmi_bcast_type_hash(d), SHMC_KIND_BCAST, SHMI_BCAST_VERSION,
+        d->type_bytes, d->type_name, shmi_bcast_init, &g
     };
     r = shmi_ring_object(s, name, &object, role == SHMC_OBSERVER ||
                          role == SHMC_WATCHER, &h->object);
@@ -953,14 +994,28 @@ shmi_bcast_cell_free(const shmc_bcast *h, uint64_t position)
     return shmi_bcast_intended(h, position, true, true) ? SHMI_PASS : SHMI_TAKE;
 }
 
+/* How far behind the publishers who was lapped goes on.                   */
+static uint64_t
+shmi_bcast_clear(const shmc_bcast *h)
+{
+    return h->slot_count / 8 ? h->slot_count / 8 : 1;
+}
+
 /* May `position` be overwritten, as far as seated subscribers go (I4)?    */
 static int
 shmi_bcast_has_room(shmc_bcast *h, uint64_t position)
 {
     if (!h->reliable || (int64_t)(position - h->gate) < h->slot_count)
         return SHMC_OK;
+    /* Who overruns never fails, so that its looks are counted apart.      */
+    if (h->overrun) h->idle = (uint32_t)h->passed++;
     shmi_bcast_look(h, h->idle++ % SHMI_BCAST_FULL == SHMI_BCAST_FULL - 1);
-    return (int64_t)(position - h->gate) < h->slot_count ? SHMC_OK : SHMC_EAGAIN;
+    if ((int64_t)(position - h->gate) < h->slot_count) return SHMC_OK;
+    if (!h->overrun) return SHMC_EAGAIN;
+    /* Who is that far behind goes on an eighth of a lap clear of us, and is
+     * looked at again no sooner.                                          */
+    h->gate = position - h->slot_count + shmi_bcast_clear(h);
+    return SHMC_OK;
 }
 
 /* Claim the next position whose cell we may write, as h->next.  `record` is
@@ -1053,7 +1108,7 @@ shmi_bcast_reclaim(shmc_bcast *h, bool must)
     if (bytes == 0 || bytes % SHMI_RECORD_BYTES != 0 ||
         bytes > h->arena_bytes - low_offset || bytes > h->head - h->low)
         return SHMC_ECORRUPT;
-    if (h->reliable) {
+    if (h->reliable && !h->overrun) {
         const uint64_t position = shmi_load_rlx_64(&old->position);
         if (must ? !shmi_bcast_all_read(h, position)
                  : (int64_t)(h->gate - position) <= 0) return SHMC_EAGAIN;
@@ -1162,6 +1217,27 @@ shmi_bcast_send_any(shmc_bcast *h, const void *data, uint32_t bytes)
 }
 
 SHMC_API int
+shmi_bcast_send_pair(shmc_bcast *h, const void *first, uint32_t first_bytes,
+                     const void *data, uint32_t bytes)
+{
+    if (h->ready != shmi_bcast_out()) return shmi_bcast_refuse(h);
+    if (bytes > h->max_bytes || first_bytes > h->max_bytes - bytes)
+        return SHMC_EMSGSIZE;
+    const uint32_t total = first_bytes + bytes;
+    if (total <= SHMC_BCAST_INLINE_BYTES) {
+        memcpy(h->stage, first, first_bytes);
+        if (bytes != 0) memcpy(h->stage + first_bytes, data, bytes);
+        return shmi_bcast_publish(h, h->stage, total, NULL, 0);
+    }
+    const int r = shmi_bcast_reserve(h, shmi_bcast_record_span(total));
+    if (r != SHMC_OK) return r;
+    uint8_t *to = (uint8_t *)(shmi_bcast_record(h, h->offset) + 1);
+    shmi_copy_in(to, first, first_bytes);
+    if (bytes != 0) shmi_copy_in(to + first_bytes, data, bytes);
+    return shmi_bcast_publish_record(h, total);
+}
+
+SHMC_API int
 shmc_bcast_loan(shmc_bcast *h, uint32_t bytes, void **data)
 {
     int r = shmi_bcast_may_send(h, bytes);
@@ -1229,29 +1305,20 @@ static int
 shmi_bcast_lapped(shmc_bcast *h)
 {
     const uint64_t tail = shmi_load_rlx_64(&h->shm->tail);  /* behind A7    */
-    const uint64_t clear = h->slot_count / 8 ? h->slot_count / 8 : 1;
-    uint64_t to = tail - h->slot_count + clear;
+    uint64_t to = tail - h->slot_count + shmi_bcast_clear(h);
 
-    if (h->seated && (int64_t)(to - h->kept) > 0) to = h->kept;
+    /* What it came for is kept (I4); behind that it was overrun.          */
+    if (h->seated && (int64_t)(h->kept - h->next) > 0 &&
+        (int64_t)(to - h->kept) > 0) to = h->kept;
     if ((int64_t)(h->first - h->next) > 0) to = h->first;
     if ((int64_t)(to - h->next) <= 0) to = h->next + 1;
     return shmi_bcast_skip(h, to);
 }
 
-/* Next may be taken and not DONE: by whom, and is he coming?              */
+/* Next, which is before tail, is not DONE: who took it, and is he coming?   */
 static int
-shmi_bcast_inspect(shmc_bcast *h, const uint64_t *stamp_at)
+shmi_bcast_taken(shmc_bcast *h, const uint64_t *stamp_at)
 {
-    /* A3 <- R3: if next is taken, its taker's intent was visible before.  */
-    const uint64_t tail = shmi_load_acq_64(&h->shm->tail);
-    const int64_t behind = (int64_t)(tail - h->next);
-
-    if (behind < -1) {              /* a lone publisher is ahead by one     */
-        (void)shmi_bcast_skip(h, tail);
-        return SHMC_ECORRUPT;       /* tail went back                       */
-    }
-    if (behind > h->slot_count) return shmi_bcast_lapped(h);
-    if (behind <= 0 || h->alone) return SHMC_EAGAIN;
     if (shmi_bcast_intended(h, h->next, false, false)) {
         /* Most of the time he is just copying.  Ask for him when he had
          * time enough, and not at every look.                             */
@@ -1271,6 +1338,22 @@ shmi_bcast_inspect(shmc_bcast *h, const uint64_t *stamp_at)
     h->idle = SHMI_BCAST_IDLE - 1;  /* the one behind may be empty as well  */
     if (h->seated) shmi_store_rel_64(h->cursor, h->next);   /* R5 -> A5     */
     return SHMC_OK;
+}
+
+/* Next may be taken and not DONE.                                         */
+static int
+shmi_bcast_inspect(shmc_bcast *h, const uint64_t *stamp_at)
+{
+    /* A3 <- R3: if next is taken, its taker's intent was visible before.  */
+    const uint64_t tail = shmi_load_acq_64(&h->shm->tail);
+    const int64_t behind = (int64_t)(tail - h->next);
+
+    if (behind < -1) {              /* a lone publisher is ahead by one     */
+        (void)shmi_bcast_skip(h, tail);
+        return SHMC_ECORRUPT;       /* tail went back                       */
+    }
+    if (behind > h->slot_count) return shmi_bcast_lapped(h);
+    return behind <= 0 || h->alone ? SHMC_EAGAIN : shmi_bcast_taken(h, stamp_at);
 }
 
 /* Decide what the cell of `next` means when it is not readable: SHMC_OK
@@ -1376,17 +1459,32 @@ shmi_bcast_pass(shmc_bcast *h)
 SHMC_API int
 shmi_bcast_recv_any(shmc_bcast *h, void *buf, uint32_t cap)
 {
+    return shmi_bcast_recv_pair(h, NULL, 0, buf, cap);
+}
+
+SHMC_API int
+shmi_bcast_recv_pair(shmc_bcast *h, void *first, uint32_t first_bytes,
+                     void *buf, uint32_t cap)
+{
+    if (h->ready != shmi_bcast_in()) return shmi_bcast_refuse(h);
     for (uint32_t round = 0; round < SHMI_BCAST_ROUNDS; round++) {
         const uint8_t *data;
-        const int bytes = shmi_bcast_view(h, &data);
+        int bytes = shmi_bcast_view(h, &data);
 
+        if (bytes >= 0 && (uint32_t)bytes < first_bytes && shmi_bcast_intact(h))
+            bytes = SHMC_ECORRUPT;  /* nobody sends such                    */
         if (bytes == SHMC_ECORRUPT) (void)shmi_bcast_skip(h, h->next + 1);
         if (bytes < 0) return bytes;
-        if ((uint32_t)bytes > cap) return SHMC_EMSGSIZE;
-        if (buf != NULL) shmi_copy_out(buf, data, (uint32_t)bytes);
-        if (shmi_bcast_intact(h)) {
-            shmi_bcast_pass(h);
-            return bytes;
+        const uint32_t rest = (uint32_t)bytes > first_bytes
+                            ? (uint32_t)bytes - first_bytes : 0;
+        if (rest > cap) return SHMC_EMSGSIZE;
+        if (rest + first_bytes == (uint32_t)bytes) {
+            if (first_bytes != 0) shmi_copy_out(first, data, first_bytes);
+            if (buf != NULL) shmi_copy_out(buf, data + first_bytes, rest);
+            if (shmi_bcast_intact(h)) {
+                shmi_bcast_pass(h);
+                return (int)rest;
+            }
         }
         const int r = shmi_bcast_skip(h, h->next + 1);
         if (r != SHMC_OK) return r;     /* OK: it was from before we came   */
@@ -1434,7 +1532,7 @@ shmc_bcast_next_bytes(shmc_bcast *h)
 
 /* >>waiting */
 
-enum { SHMI_BCAST_SEND, SHMI_BCAST_RECV, SHMI_BCAST_BORROW };
+enum { SHMI_BCAST_SEND, SHMI_BCAST_RECV, SHMI_BCAST_BORROW, SHMI_BCAST_CALL };
 
 typedef struct shmi_bcast_wait {
     shmc_bcast *h;
@@ -1443,6 +1541,8 @@ typedef struct shmi_bcast_wait {
     const void *data;
     uint32_t bytes, tries;
     bool blocked;                   /* next was taken, we sleep for its taker */
+    int (*call)(void *ctx, bool slow);      /* in place of a receive        */
+    void *ctx;
 } shmi_bcast_wait;
 
 /* What a try returns to be waited with the other kind of sleep.           */
@@ -1459,7 +1559,8 @@ shmi_bcast_try(void *ctx)
     if (w->what == SHMI_BCAST_SEND) return shmc_bcast_send(w->h, w->data, w->bytes);
     const int r = w->what == SHMI_BCAST_RECV
                 ? shmc_bcast_recv(w->h, w->buf, w->bytes)
-                : shmc_bcast_borrow(w->h, &w->data);
+                : w->what == SHMI_BCAST_BORROW
+                ? shmc_bcast_borrow(w->h, &w->data) : w->call(w->ctx, slow);
     /* Who sleeps because of one publisher must learn of its death sooner
      * than who sleeps because there is nothing.                           */
     const bool blocked = w->h->blocked_at == w->h->next;
@@ -1500,7 +1601,8 @@ SHMC_API int
 shmc_bcast_send_wait(shmc_bcast *h, const void *data, uint32_t bytes,
                      int64_t timeout_ns)
 {
-    shmi_bcast_wait w = { h, SHMI_BCAST_SEND, NULL, data, bytes, 0, false };
+    shmi_bcast_wait w = { .h = h, .what = SHMI_BCAST_SEND, .data = data,
+                          .bytes = bytes };
 
     return shmi_bcast_wait_for(&w, timeout_ns);
 }
@@ -1508,7 +1610,7 @@ shmc_bcast_send_wait(shmc_bcast *h, const void *data, uint32_t bytes,
 SHMC_API int
 shmc_bcast_recv_wait(shmc_bcast *h, void *buf, uint32_t cap, int64_t timeout_ns)
 {
-    shmi_bcast_wait w = { h, SHMI_BCAST_RECV, buf, NULL, cap, 0, false };
+    shmi_bcast_wait w = { .h = h, .what = SHMI_BCAST_RECV, .buf = buf, .bytes = cap };
 
     return shmi_bcast_wait_for(&w, timeout_ns);
 }
@@ -1516,11 +1618,95 @@ shmc_bcast_recv_wait(shmc_bcast *h, void *buf, uint32_t cap, int64_t timeout_ns)
 SHMC_API int
 shmc_bcast_borrow_wait(shmc_bcast *h, const void **data, int64_t timeout_ns)
 {
-    shmi_bcast_wait w = { h, SHMI_BCAST_BORROW, NULL, NULL, 0, 0, false };
+    shmi_bcast_wait w = { .h = h, .what = SHMI_BCAST_BORROW };
     const int r = shmi_bcast_wait_for(&w, timeout_ns);
 
     if (r >= 0) *data = w.data;
     return r;
+}
+
+/* >>polling */
+
+/* Would a receive find something?  Counts no loss: a gap is there to be
+ * received.  1 or SHMC_EAGAIN.                                            */
+static int
+shmi_bcast_readable(shmc_bcast *h, bool thorough)
+{
+    for (uint32_t round = 0; round < SHMI_BCAST_ROUNDS; round++) {
+        const uint64_t *stamp_at = &h->cells[h->next & h->mask].stamp;
+        /* A7 <- R7 and A1 <- R1, as in a receive.                         */
+        const int64_t ahead = (int64_t)(shmi_load_acq_64(stamp_at) -
+                                        shmi_stamp(h->next, 0));
+        if (ahead == SHMI_DONE || ahead > SHMI_VOID) return 1;
+        if (!thorough) return SHMC_EAGAIN;
+        /* A3 <- R3, as in shmi_bcast_inspect.                             */
+        const int64_t behind = (int64_t)(shmi_load_acq_64(&h->shm->tail) -
+                                         h->next);
+        /* A gap, or tail went back: a receive says so, and goes on.       */
+        if (behind < -1 || behind > h->slot_count) return 1;
+        if (behind <= 0 || h->alone) return SHMC_EAGAIN;
+        const int r = shmi_bcast_taken(h, stamp_at);
+        if (r != SHMC_OK) return r;
+    }
+    return SHMC_EAGAIN;
+}
+
+/* Would a message of max_bytes find room?                                 */
+static int
+shmi_bcast_writable(shmc_bcast *h, bool thorough)
+{
+    if (!h->reliable) return 1;
+    if (thorough) h->idle |= SHMI_BCAST_FULL - 1;
+    int r = shmi_bcast_has_room(h, h->alone ? h->next
+                                            : shmi_load_rlx_64(&h->shm->tail));
+    if (r == SHMC_OK && h->max_bytes > SHMC_BCAST_INLINE_BYTES)
+        r = shmi_bcast_reserve(h, shmi_bcast_record_span(h->max_bytes));
+    return r == SHMC_OK ? 1 : r;
+}
+
+static int
+shmi_bcast_poll(void *ring, uint32_t events, bool thorough,
+                shmi_poll_spot *spot)
+{
+    shmc_bcast *h = ring;
+    const bool reads = h->role == SHMC_CONSUMER || h->role == SHMC_WATCHER;
+    const uint32_t mine = reads ? SHMC_POLLIN
+                        : h->role == SHMC_PRODUCER ? SHMC_POLLOUT : 0u;
+    int r = shmi_bcast_usable(h);
+
+    if (r != SHMC_OK) return r;
+    if ((events & ~mine) != 0)
+        return shmi_fail(SHMC_EINVAL, "poll a broadcast ring for 0x%x: readers "
+                         "ask for SHMC_POLLIN, producers for SHMC_POLLOUT",
+                         events);
+    if (!h->waitable)
+        return shmi_fail(SHMC_ENOTSUP, "poll a broadcast ring that was created "
+                         "without waitable");
+    const bool deaf = h->segment != NULL && h->segment->read_only;
+    if (!deaf) spot->bell[0] = reads ? &h->shm->readable : &h->shm->writable;
+    spot->asymmetric = h->asymmetric;
+    spot->progress = h->next;
+    if (!h->lent && events != 0) {
+        r = reads ? shmi_bcast_readable(h, thorough)
+                  : shmi_bcast_writable(h, thorough);
+        if (r < 0 && r != SHMC_EAGAIN) return r;
+    }
+    /* Who waits because of one publisher, or for room, awaits a peer.     */
+    spot->slice_ns = deaf ? SHMI_DEAF_NS
+                   : !reads || h->blocked_at == h->next ? SHMC_PEER_CHECK_NS
+                                                        : SHMC_RECHECK_NS;
+    /* Publishers that wait for room learn how far we are before we sleep. */
+    if (thorough && h->seated && r != 1) {
+        shmi_store_rel_64(h->cursor, h->next);              /* R5 -> A5     */
+        shmi_bell_ring(&h->shm->writable, h->asymmetric);
+    }
+    return r == 1 ? (int)mine : 0;
+}
+
+SHMC_API shmc_pollable
+shmc_bcast_pollable(shmc_bcast *h)
+{
+    return (shmc_pollable){ shmi_bcast_poll, h };
 }
 
 #endif /* SHMCOMM_IMPLEMENTATION */

@@ -104,6 +104,12 @@ SHMC_API int shmc_latest_stats_get(const shmc_latest *c,
 SHMC_API int shmc_latest_read_wait(shmc_latest *c, void *out, uint32_t bytes,
                                    uint64_t *version, int64_t timeout_ns);
 
+/* Name the cell to shmc_poll: SHMC_POLLIN when there is another version than
+ * the one read last, SHMC_POLLDEAD when the writer died, told once.
+ * Errors  SHMC_ENOTSUP not waitable; SHMC_EINVAL; SHMC_ECORRUPT;
+ *         SHMC_EFORKED; SHMC_ECLOSED.                                     */
+SHMC_API shmc_pollable shmc_latest_pollable(shmc_latest *c);
+
 /* ---- private: for headers that carve rings out of their own objects ---- */
 
 /* As shmc_latest_map, with the segment whose participants are the peers.  */
@@ -577,6 +583,54 @@ shmc_latest_read_wait(shmc_latest *c, void *out, uint32_t bytes,
                           (c->flags & SHMI_RING_ASYMMETRIC) != 0,
                           shmi_latest_try_or_look, &w, timeout_ns,
                           shmi_peer_slice(&c->watch));
+}
+
+static int
+shmi_latest_news(const shmc_latest *c)
+{
+    uint64_t version = 0;
+    const int rc = shmi_latest_look(c, &version);
+
+    return rc == SHMC_OK && version == c->last ? SHMC_EAGAIN : rc;
+}
+
+static int
+shmi_latest_poll(void *cell, uint32_t events, bool thorough,
+                 shmi_poll_spot *spot)
+{
+    shmc_latest *c = (shmc_latest *)cell;
+
+    if (!c->shm) return SHMC_ECLOSED;
+    if (c->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    if ((events & ~(uint32_t)SHMC_POLLIN) != 0 || c->role == SHMC_PRODUCER)
+        return shmi_fail(SHMC_EINVAL, "poll a latest-value cell for 0x%x: "
+                         "readers ask for SHMC_POLLIN, a writer never waits",
+                         events);
+    if (!(c->flags & SHMI_RING_WAITABLE))
+        return shmi_fail(SHMC_ENOTSUP, "poll a latest-value cell that was"
+                         " created without waitable = 1");
+    /* A reader of a read-only segment cannot say that it sleeps.           */
+    const bool deaf = c->segment && c->segment->read_only;
+    spot->bell[0] = deaf ? NULL : &c->shm->readable;
+    spot->asymmetric = (c->flags & SHMI_RING_ASYMMETRIC) != 0;
+    spot->slice_ns = deaf ? SHMI_DEAF_NS : shmi_peer_slice(&c->watch);
+    spot->progress = c->last;
+    int rc = shmi_latest_news(c);
+    if (rc == SHMC_EAGAIN && thorough &&
+        shmi_peer_look(&c->watch) == SHMC_EPEERDEAD) {
+        /* What the writer did last comes first.                            */
+        rc = shmi_latest_news(c);
+        if (rc == SHMC_EAGAIN) return SHMC_POLLDEAD;
+        c->watch.told = 0;
+    }
+    if (rc == SHMC_EAGAIN) return 0;
+    return rc < 0 ? rc : (int)(events & SHMC_POLLIN);
+}
+
+SHMC_API shmc_pollable
+shmc_latest_pollable(shmc_latest *c)
+{
+    return (shmc_pollable){ shmi_latest_poll, c };
 }
 
 #endif /* SHMCOMM_IMPLEMENTATION */

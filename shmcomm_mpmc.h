@@ -54,11 +54,16 @@ typedef struct shmc_mpmc_desc {     /* zero selects the default             */
     uint32_t on_consumer_death;     /* SHMC_... [SHMC_REDELIVER]            */
     uint32_t waitable;              /* 1: push_wait, pop_wait may sleep [0] */
     const char *type_name;          /* checked where both sides give one    */
+    uint32_t max_redeliveries;      /* then it is poison, and dropped:
+                                       1..16383, or 0: no limit [0]         */
+    uint32_t beside_bytes;          /* room beside each slot, for sockets:
+                                       0..2^30 [0]                          */
 } shmc_mpmc_desc;
 
 /* ---- shared layout, version 1 ------------------------------------------
  * shmc_mpmc_shm | seats | cells, each `u64 word; payload`, stride_bytes
- * apart.  N is slot_count; position P lives in cell P mod N.
+ * apart | rooms beside the cells, if any, each at a multiple of 128.
+ * N is slot_count; position P lives in cell P mod N, and in that one's room.
  * I1: 0 <= tail - head <= N (mod 2^64).
  * I2: a cell goes  FREE(P) -> FULL(P,0) or TOMB(P);
  *     FULL(P,n) -> FULL(P,n+1) or FREE(P+N);  TOMB(P) -> FREE(P+N).
@@ -102,7 +107,8 @@ typedef struct shmc_mpmc_shm {
     uint64_t skipped;               /* W consumers, faa           R stats   */
     uint64_t redelivered;           /* W adopters, faa            R stats   */
     uint64_t dropped;               /* W whoever drops, faa       R stats   */
-    uint8_t  pad2[SHMC_LINE - 32];
+    uint64_t poisoned;              /* W whoever drops, faa       R stats   */
+    uint8_t  pad2[SHMC_LINE - 40];
     uint64_t orphans[SHMI_MPMC_ORPHANS]; /* W settlers, CAS (R6) R all (A6)  */
 } shmc_mpmc_shm;                    /* seats and cells follow               */
 SHMC_LAYOUT_AT(shmc_mpmc_shm, ring, 0);
@@ -114,6 +120,7 @@ SHMC_LAYOUT_AT(shmc_mpmc_shm, tombs, 5 * SHMC_LINE);
 SHMC_LAYOUT_AT(shmc_mpmc_shm, skipped, 5 * SHMC_LINE + 8);
 SHMC_LAYOUT_AT(shmc_mpmc_shm, redelivered, 5 * SHMC_LINE + 16);
 SHMC_LAYOUT_AT(shmc_mpmc_shm, dropped, 5 * SHMC_LINE + 24);
+SHMC_LAYOUT_AT(shmc_mpmc_shm, poisoned, 5 * SHMC_LINE + 32);
 SHMC_LAYOUT_AT(shmc_mpmc_shm, orphans, 6 * SHMC_LINE);
 SHMC_LAYOUT_SIZE(shmc_mpmc_shm, 10 * SHMC_LINE);
 
@@ -122,6 +129,9 @@ SHMC_LAYOUT_SIZE(shmc_mpmc_shm, 10 * SHMC_LINE);
 #define SHMI_MPMC_ENQ   (UINT64_C(1) << 62)
 #define SHMI_MPMC_DEQ   (UINT64_C(2) << 62)
 #define SHMI_MPMC_COUNT UINT64_C(0x3fff)
+
+/* Words of ring.aux.                                                       */
+enum { SHMI_MPMC_AUX_AGAIN = 0, SHMI_MPMC_AUX_BESIDE = 1 };
 
 /* ---- handles ----------------------------------------------------------- */
 
@@ -145,6 +155,10 @@ typedef struct shmc_mpmc {
     uint64_t loan_pos, borrow_pos;
     shmi_seat_shm *seats;
     uint32_t seat_count, role, drop;
+    uint32_t max_again;             /* 0: no limit                          */
+    uint32_t beside_bytes;
+    uint64_t beside_stride;
+    uint8_t *beside;
     shmc_segment *segment;          /* NULL: nobody is ever found dead      */
     shmc_object object;
 } shmc_mpmc;
@@ -153,6 +167,7 @@ typedef struct shmc_mpmc_stats {
     uint64_t pushed, popped;        /* messages                             */
     uint64_t tombs;                 /* positions given up, by abort or death*/
     uint64_t redelivered, dropped;  /* messages of consumers that died      */
+    uint64_t poisoned;              /* dropped, as too many died of them    */
     uint32_t used, slot_count;      /* cells                                */
     uint32_t handles, max_handles;
 } shmc_mpmc_stats;
@@ -216,6 +231,13 @@ SHMC_API int shmc_mpmc_push_wait(shmc_mpmc *q, const void *msg,
  * A message of a consumer that died comes within SHMC_RECHECK_NS, too.    */
 SHMC_API int shmc_mpmc_pop_wait(shmc_mpmc *q, void *msg, uint32_t bytes,
                                 int64_t timeout_ns);
+
+/* Name the queue to shmc_poll: SHMC_POLLIN when there is a message, also one
+ * that a dead consumer left; SHMC_POLLOUT when there is room.  Another
+ * consumer or producer may be faster than the call that follows.
+ * Errors  SHMC_ENOTSUP not waitable; SHMC_EINVAL not this handle's role;
+ *         SHMC_ECORRUPT; SHMC_EFORKED; SHMC_ECLOSED.                      */
+SHMC_API shmc_pollable shmc_mpmc_pollable(shmc_mpmc *q);
 
 /* ---- private: slow paths ----------------------------------------------- */
 
@@ -419,26 +441,28 @@ shmi_mpmc_popped(shmc_mpmc *q)
     if (q->waitable) shmi_bell_ring(&q->shm->writable, q->asymmetric);
 }
 
-/* ---- pushing and popping ----------------------------------------------- */
-
-/* Copy in one message of slot_bytes bytes (pass a constant: it inlines).
- * Safety  one thread a handle; any number of handles in any processes.
- * Cost    lock-free but for a stopped peer, one locked instruction; gives
- *         up (SHMC_EAGAIN) after 4096 lost races.
- * Crash   before R3 the message is lost and its cell becomes a tomb, which
- *         consumers skip; from R3 on it is pushed.
- * Errors  SHMC_EAGAIN full; SHMC_EMSGSIZE; SHMC_EINVAL no producer,
- *         or a loan is out; SHMC_ECLOSED; SHMC_EFORKED;
- *         SHMC_ECORRUPT somebody broke I1 or I2.
- * Source  Vyukov's bounded MPMC queue; intents are our own.               */
-SHMC_HOT int
-shmc_mpmc_push(shmc_mpmc *q, const void *msg, uint32_t bytes)
+/* Position P's room beside its cell.                                       */
+SHMC_INLINE uint8_t *
+shmi_mpmc_beside(const shmc_mpmc *q, uint64_t pos)
 {
-    if (SHMI_UNLIKELY(q->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
-    if (SHMI_UNLIKELY(q->push_gate != shmi_gate(SHMC_PRODUCER, bytes)))
-        return shmi_mpmc_refuse(q, SHMC_PRODUCER);
-    /* All that is needed behind the locked instruction, before it.        */
-    const uint64_t stride = shmi_mpmc_stride(bytes);
+    return q->beside + (pos & q->mask) * q->beside_stride;
+}
+
+/* How often the message of this cell, which we hold, was taken over.  That
+ * anybody else scribbled there would mislead no one but us.                */
+SHMC_INLINE uint32_t
+shmi_mpmc_again(const uint64_t *cell)
+{
+    return (uint32_t)((shmi_load_rlx_64(cell) & SHMI_MPMC_AGAIN) >> 2);
+}
+
+/* Claim the next position for this producer: as guessed, or whatever stands
+ * in the way.  All that is needed behind the locked instruction comes before
+ * it.                                                                      */
+SHMC_HOT int
+shmi_mpmc_take_tail(shmc_mpmc *q, uint64_t stride, uint64_t *at,
+                    uint64_t **its_cell)
+{
     shmc_mpmc_shm *const shm = q->shm;
     uint64_t pos = shmi_mpmc_guess(&shm->tail, q->push_next, &q->push_wary);
     uint64_t *cell = shmi_mpmc_cell(q, stride, pos);
@@ -461,28 +485,16 @@ shmc_mpmc_push(shmc_mpmc *q, const void *msg, uint32_t bytes)
     } else {
         q->push_next = pos + 1;
     }
-    memcpy(cell + 1, msg, bytes);
-    /* R3 -> A3: the payload happens before a consumer reads it.           */
-    shmi_store_rel_64(cell, shmi_mpmc_word(pos, SHMI_MPMC_FULL));
-    shmi_mpmc_pushed(q);
+    *at = pos;
+    *its_cell = cell;
     return SHMC_OK;
 }
 
-/* Copy out the oldest message.  One that was taken over from a dead consumer
- * comes out of turn.
- * Safety, Cost  as shmc_mpmc_push.
- * Crash   before R4 nobody got the message: it is delivered to somebody
- *         else, or dropped, by the queue's on_consumer_death.  After R4 it
- *         is lost with whom it was delivered to.
- * Errors  SHMC_EAGAIN empty; SHMC_EMSGSIZE; SHMC_EINVAL no consumer, or a
- *         message is borrowed; the rest as shmc_mpmc_push.                */
+/* The same for a consumer.                                                 */
 SHMC_HOT int
-shmc_mpmc_pop(shmc_mpmc *q, void *msg, uint32_t bytes)
+shmi_mpmc_take_head(shmc_mpmc *q, uint64_t stride, uint64_t *at,
+                    uint64_t **its_cell)
 {
-    if (SHMI_UNLIKELY(q->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
-    if (SHMI_UNLIKELY(q->pop_gate != shmi_gate(SHMC_CONSUMER, bytes)))
-        return shmi_mpmc_refuse(q, SHMC_CONSUMER);
-    const uint64_t stride = shmi_mpmc_stride(bytes), lap = q->mask + 1;
     shmc_mpmc_shm *const shm = q->shm;
     uint64_t pos = shmi_mpmc_guess(&shm->head, q->pop_next, &q->pop_wary);
     uint64_t *cell = shmi_mpmc_cell(q, stride, pos);
@@ -508,6 +520,57 @@ shmc_mpmc_pop(shmc_mpmc *q, void *msg, uint32_t bytes)
     } else {
         q->pop_next = pos + 1;
     }
+    *at = pos;
+    *its_cell = cell;
+    return SHMC_OK;
+}
+
+/* ---- pushing and popping ----------------------------------------------- */
+
+/* Copy in one message of slot_bytes bytes (pass a constant: it inlines).
+ * Safety  one thread a handle; any number of handles in any processes.
+ * Cost    lock-free but for a stopped peer, one locked instruction; gives
+ *         up (SHMC_EAGAIN) after 4096 lost races.
+ * Crash   before R3 the message is lost and its cell becomes a tomb, which
+ *         consumers skip; from R3 on it is pushed.
+ * Errors  SHMC_EAGAIN full; SHMC_EMSGSIZE; SHMC_EINVAL no producer,
+ *         or a loan is out; SHMC_ECLOSED; SHMC_EFORKED;
+ *         SHMC_ECORRUPT somebody broke I1 or I2.
+ * Source  Vyukov's bounded MPMC queue; intents are our own.               */
+SHMC_HOT int
+shmc_mpmc_push(shmc_mpmc *q, const void *msg, uint32_t bytes)
+{
+    if (SHMI_UNLIKELY(q->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
+    if (SHMI_UNLIKELY(q->push_gate != shmi_gate(SHMC_PRODUCER, bytes)))
+        return shmi_mpmc_refuse(q, SHMC_PRODUCER);
+    uint64_t pos = 0, *cell = NULL;
+    const int r = shmi_mpmc_take_tail(q, shmi_mpmc_stride(bytes), &pos, &cell);
+    if (SHMI_UNLIKELY(r < 0)) return r;
+    memcpy(cell + 1, msg, bytes);
+    /* R3 -> A3: the payload happens before a consumer reads it.           */
+    shmi_store_rel_64(cell, shmi_mpmc_word(pos, SHMI_MPMC_FULL));
+    shmi_mpmc_pushed(q);
+    return SHMC_OK;
+}
+
+/* Copy out the oldest message.  One that was taken over from a dead consumer
+ * comes out of turn.
+ * Safety, Cost  as shmc_mpmc_push.
+ * Crash   before R4 nobody got the message: it is delivered to somebody
+ *         else, or dropped, by the queue's on_consumer_death.  After R4 it
+ *         is lost with whom it was delivered to.
+ * Errors  SHMC_EAGAIN empty; SHMC_EMSGSIZE; SHMC_EINVAL no consumer, or a
+ *         message is borrowed; the rest as shmc_mpmc_push.                */
+SHMC_HOT int
+shmc_mpmc_pop(shmc_mpmc *q, void *msg, uint32_t bytes)
+{
+    if (SHMI_UNLIKELY(q->epoch != shmi_fork_epoch)) return SHMC_EFORKED;
+    if (SHMI_UNLIKELY(q->pop_gate != shmi_gate(SHMC_CONSUMER, bytes)))
+        return shmi_mpmc_refuse(q, SHMC_CONSUMER);
+    const uint64_t lap = q->mask + 1;
+    uint64_t pos = 0, *cell = NULL;
+    const int r = shmi_mpmc_take_head(q, shmi_mpmc_stride(bytes), &pos, &cell);
+    if (SHMI_UNLIKELY(r < 0)) return r;
     memcpy(msg, cell + 1, bytes);
     /* R4 -> A4: our reads happen before the next lap's producer writes.   */
     shmi_store_rel_64(cell, shmi_mpmc_word(pos + lap, SHMI_MPMC_FREE));
@@ -631,6 +694,16 @@ shmc_mpmc_borrow(shmc_mpmc *q, const void **msg)
     return SHMC_OK;
 }
 
+/* How often the borrowed message was taken over from a consumer that died
+ * (by SHMC_REDELIVER); 0: you are the first to get it.                    */
+SHMC_INLINE uint32_t
+shmc_mpmc_redeliveries(const shmc_mpmc *q)
+{
+    return SHMI_LIKELY(q->borrowed)
+         ? shmi_mpmc_again(shmi_mpmc_cell(q, shmi_mpmc_stride(q->slot_bytes),
+                                          q->borrow_pos)) : 0;
+}
+
 /* Have done with the borrowed message.  Cost  wait-free.
  * Errors  SHMC_EINVAL nothing is borrowed; SHMC_EFORKED.                  */
 SHMC_INLINE int
@@ -744,6 +817,13 @@ shmi_mpmc_bury(shmc_mpmc *q, uint64_t pos)
 
 enum { SHMI_MPMC_LEFT, SHMI_MPMC_DROPPED, SHMI_MPMC_ADOPTED };
 
+/* Has the message of this cell been taken over as often as it may be?       */
+static bool
+shmi_mpmc_is_poison(const shmc_mpmc *q, uint64_t word)
+{
+    return q->max_again != 0 && (word & SHMI_MPMC_AGAIN) >> 2 >= q->max_again;
+}
+
 /* Take over the message of pos < head if its holder is dead, or drop it.
  * LEFT: gone, or held by somebody alive, or who moves on it just now.
  * Crash   before the CAS nothing has happened; after it we are the holder,
@@ -757,11 +837,12 @@ shmi_mpmc_adopt(shmc_mpmc *q, uint64_t pos)
     uint64_t seen = shmi_load_acq_64(cell);
     if (!shmi_mpmc_full(seen, pos)) return SHMI_MPMC_LEFT;
     if (shmi_mpmc_covered(q, false, pos)) return SHMI_MPMC_LEFT;
-    if (q->drop) {
+    const bool poison = shmi_mpmc_is_poison(q, seen);
+    if (q->drop || poison) {
         if (!shmi_cas_rel_64(cell, &seen, shmi_mpmc_word(pos + q->mask + 1,
                                                      SHMI_MPMC_FREE)))
             return SHMI_MPMC_LEFT;
-        (void)shmi_faa_rlx_64(&q->shm->dropped, 1);
+        (void)shmi_faa_rlx_64(poison ? &q->shm->poisoned : &q->shm->dropped, 1);
         if (q->waitable) shmi_bell_ring(&q->shm->writable, q->asymmetric);
         return SHMI_MPMC_DROPPED;
     }
@@ -929,7 +1010,7 @@ shmi_mpmc_push_stuck(shmc_mpmc *q, uint64_t pos, uint32_t tries, uint64_t *next)
     if (!full)                      /* I2: head knows that it was full      */
         return shmi_load_rlx_64(cell) == seen ? SHMC_ECORRUPT
                                               : SHMI_MPMC_RETRY;
-    if (q->drop) {
+    if (q->drop || shmi_mpmc_is_poison(q, seen)) {
         q->look = shmi_mpmc_adopt(q, old) == SHMI_MPMC_DROPPED;
         return q->look ? SHMI_MPMC_RETRY : SHMC_EAGAIN;
     }
@@ -1029,6 +1110,17 @@ shmi_mpmc_refuse(const shmc_mpmc *q, uint32_t role)
 
 /* >>mpmc: setup ------------------------------------------------------------ */
 
+/* Where the cells end, or the rooms beside them begin, if there are any.   */
+static uint64_t
+shmi_mpmc_cells_end(uint32_t seats, uint32_t slot_bytes, uint32_t slot_count,
+                    uint32_t beside_bytes)
+{
+    const uint64_t end = sizeof(shmc_mpmc_shm) +
+                         (uint64_t)seats * sizeof(shmi_seat_shm) +
+                         shmi_mpmc_stride(slot_bytes) * slot_count;
+    return beside_bytes ? shmi_round_up(end, SHMC_LINE) : end;
+}
+
 /* Fill in defaults and work out the size.                                  */
 static int64_t
 shmi_mpmc_plan(const shmc_mpmc_desc *desc, shmc_mpmc_desc *d)
@@ -1051,12 +1143,18 @@ shmi_mpmc_plan(const shmc_mpmc_desc *desc, shmc_mpmc_desc *d)
         return shmi_fail(SHMC_EINVAL, "MPMC queue: on_consumer_death %u: give"
                          " SHMC_REDELIVER or SHMC_DROP",
                          (unsigned)d->on_consumer_death);
+    if (d->max_redeliveries > SHMI_MPMC_AGAIN >> 2)
+        return shmi_fail(SHMC_EINVAL, "MPMC queue: max_redeliveries %u, at most"
+                         " 16383", (unsigned)d->max_redeliveries);
+    if (d->beside_bytes > SHMI_RING_MAX_BYTES)
+        return shmi_fail(SHMC_EINVAL, "MPMC queue: beside_bytes %u, at most %u",
+                         (unsigned)d->beside_bytes, SHMI_RING_MAX_BYTES);
     if (d->waitable > 1)
         return shmi_fail(SHMC_EINVAL, "MPMC queue: waitable %u: give 0 or 1",
                          (unsigned)d->waitable);
-    return (int64_t)(sizeof(shmc_mpmc_shm) +
-                     (uint64_t)d->max_handles * sizeof(shmi_seat_shm) +
-                     shmi_mpmc_stride(d->slot_bytes) * d->slot_count);
+    return (int64_t)(shmi_mpmc_cells_end(d->max_handles, d->slot_bytes,
+                                         d->slot_count, d->beside_bytes) +
+                     shmi_round_up(d->beside_bytes, SHMC_LINE) * d->slot_count);
 }
 
 SHMC_API int64_t
@@ -1085,6 +1183,8 @@ shmi_mpmc_lay_out(void *mem, uint64_t bytes, const shmc_mpmc_desc *d,
     h.flags = flags;
     h.seats = d->max_handles;
     h.mode = d->on_consumer_death;
+    h.aux[SHMI_MPMC_AUX_AGAIN] = d->max_redeliveries;
+    h.aux[SHMI_MPMC_AUX_BESIDE] = d->beside_bytes;
     memset((uint8_t *)mem + sizeof h, 0, sizeof *shm - sizeof h + seats);
     at += seats;
     /* Relaxed: R0 below makes all of it visible.                           */
@@ -1129,7 +1229,17 @@ shmi_mpmc_point(shmc_mpmc *q, void *mem, uint64_t bytes, shmc_mpmc_desc *is)
                                   SHMI_MPMC_VERSION, "MPMC queue", &h);
     if (r != SHMC_OK) return r;
     const uint64_t seats = (uint64_t)h.seats * sizeof(shmi_seat_shm);
-    const uint64_t cells = (uint64_t)h.stride_bytes * h.slot_count;
+    uint64_t cells = (uint64_t)h.stride_bytes * h.slot_count;
+    const uint64_t again = h.aux[SHMI_MPMC_AUX_AGAIN];
+    const uint64_t beside = h.aux[SHMI_MPMC_AUX_BESIDE];
+    if (again > SHMI_MPMC_AGAIN >> 2 || beside > SHMI_RING_MAX_BYTES)
+        return shmi_fail(SHMC_ECORRUPT, "map a MPMC queue: %llu redeliveries and"
+                         " %llu bytes beside a slot are too many",
+                         (unsigned long long)again, (unsigned long long)beside);
+    const uint64_t beside_stride = shmi_round_up(beside, SHMC_LINE);
+    /* No more than 2^62: no overflow.                                      */
+    if (beside != 0)
+        cells = shmi_round_up(cells, SHMC_LINE) + beside_stride * h.slot_count;
     if (h.seats == 0 || h.seats > SHMI_MPMC_MAX_HANDLES ||
         h.mode > SHMC_DROP || h.stride_bytes != shmi_mpmc_stride(h.slot_bytes) ||
         h.total_bytes < sizeof(shmc_mpmc_shm) + seats ||
@@ -1148,6 +1258,12 @@ shmi_mpmc_point(shmc_mpmc *q, void *mem, uint64_t bytes, shmc_mpmc_desc *is)
     q->stretch = shmi_mpmc_stretch(h.stride_bytes, h.slot_count);
     q->seat_count = h.seats;
     q->drop = h.mode;
+    q->max_again = (uint32_t)again;
+    q->beside_bytes = (uint32_t)beside;
+    q->beside_stride = beside_stride;
+    q->beside = (uint8_t *)mem + shmi_mpmc_cells_end(h.seats, h.slot_bytes,
+                                                     h.slot_count,
+                                                     q->beside_bytes);
     q->waitable = (h.flags & SHMI_RING_WAITABLE) != 0;
     q->asymmetric = (h.flags & SHMI_RING_ASYMMETRIC) != 0;
     is->slot_bytes = h.slot_bytes;
@@ -1155,6 +1271,8 @@ shmi_mpmc_point(shmc_mpmc *q, void *mem, uint64_t bytes, shmc_mpmc_desc *is)
     is->max_handles = h.seats;
     is->on_consumer_death = h.mode;
     is->waitable = q->waitable;
+    is->max_redeliveries = q->max_again;
+    is->beside_bytes = q->beside_bytes;
     return SHMC_OK;
 }
 
@@ -1238,6 +1356,12 @@ shmi_mpmc_same(const shmc_mpmc_desc *want, const shmc_mpmc_desc *is)
                            is->on_consumer_death);
     if (r == SHMC_OK)
         r = shmi_ring_same(what, "waitable", want->waitable, is->waitable);
+    if (r == SHMC_OK)
+        r = shmi_ring_same(what, "max_redeliveries", want->max_redeliveries,
+                           is->max_redeliveries);
+    if (r == SHMC_OK)
+        r = shmi_ring_same(what, "beside_bytes", want->beside_bytes,
+                           is->beside_bytes);
     return r;
 }
 
@@ -1311,7 +1435,9 @@ shmc_mpmc_stats_get(const shmc_mpmc *q, shmc_mpmc_stats *out)
     out->tombs = shmi_load_rlx_64(&q->shm->tombs);
     out->redelivered = shmi_load_rlx_64(&q->shm->redelivered);
     out->dropped = shmi_load_rlx_64(&q->shm->dropped);
-    const uint64_t gone = shmi_load_rlx_64(&q->shm->skipped) + out->dropped;
+    out->poisoned = shmi_load_rlx_64(&q->shm->poisoned);
+    const uint64_t gone = shmi_load_rlx_64(&q->shm->skipped) + out->dropped +
+                          out->poisoned;
     const uint64_t head = shmi_load_rlx_64(&q->shm->head);
     const uint64_t tail = shmi_load_rlx_64(&q->shm->tail);
     out->popped = head > gone ? head - gone : 0;
@@ -1380,6 +1506,123 @@ shmc_mpmc_pop_wait(shmc_mpmc *q, void *msg, uint32_t bytes, int64_t timeout_ns)
     shmi_mpmc_wish wish = { q, NULL, msg, bytes, 0 };
     return shmi_mpmc_wait(q, SHMC_CONSUMER, shmi_mpmc_try_pop, &wish,
                           timeout_ns);
+}
+
+/* >>mpmc: polling ---------------------------------------------------------- */
+
+/* Is there a message that a dead consumer held, by the orphans and seats?  */
+static bool
+shmi_mpmc_left_behind(shmc_mpmc *q)
+{
+    const uint32_t all = SHMI_MPMC_ORPHANS + q->seat_count;
+    uint64_t pos = 0;
+
+    for (uint32_t k = 0; k < all; k++) {
+        /* Relaxed: only to find; the pop that follows judges again.        */
+        const uint64_t intent = shmi_load_rlx_64(
+            k < SHMI_MPMC_ORPHANS ? &q->shm->orphans[k]
+                                  : &q->seats[k - SHMI_MPMC_ORPHANS].word[0]);
+        if (intent == 0) continue;
+        for (uint32_t i = 0; shmi_mpmc_pending(q, intent, &i, &pos); i++) {
+            if (shmi_mpmc_covered(q, false, pos)) continue;
+            /* Relaxed: adopting judges again, and drops what is poison.    */
+            if (!shmi_mpmc_is_poison(q, shmi_load_rlx_64(shmi_mpmc_at(q, pos))))
+                return true;
+            (void)shmi_mpmc_adopt(q, pos);
+        }
+    }
+    return false;
+}
+
+/* Would a pop find a message?  Takes none; what is in the way of the dead it
+ * clears.  1, SHMC_EAGAIN or SHMC_ECORRUPT.                                */
+static int
+shmi_mpmc_readable(shmc_mpmc *q, bool thorough)
+{
+    for (uint32_t tries = 0; tries < SHMI_MPMC_TRIES; tries++) {
+        /* A2 <- R2: as for tail in shmi_mpmc_push_stuck.                   */
+        uint64_t pos = shmi_load_acq_64(&q->shm->head);
+        const uint64_t old = pos - q->mask - 1;
+        const uint64_t seen = shmi_load_acq_64(shmi_mpmc_at(q, pos)); /* A3 */
+        if (shmi_mpmc_full(seen, pos)) return 1;
+        if (!thorough) return SHMC_EAGAIN;
+        int r = SHMI_MPMC_RETRY;
+        if (seen == shmi_mpmc_word(pos, SHMI_MPMC_TOMB))
+            r = shmi_mpmc_pop_stuck(q, pos, tries, &pos);
+        else if (seen == shmi_mpmc_word(old, SHMI_MPMC_TOMB))
+            shmi_mpmc_untomb(q, old);
+        else if (q->segment && seen == shmi_mpmc_word(pos, SHMI_MPMC_FREE))
+            r = shmi_mpmc_bury(q, pos);
+        else if (q->segment && shmi_mpmc_full(seen, old) &&
+                 (q->drop || shmi_mpmc_is_poison(q, seen)))
+            r = shmi_mpmc_adopt(q, old) == SHMI_MPMC_DROPPED ? SHMI_MPMC_RETRY
+                                                             : SHMC_EAGAIN;
+        else
+            r = SHMC_EAGAIN;
+        if (r == SHMI_MPMC_RETRY) continue;
+        if (r != SHMC_EAGAIN) return r;
+        if (!q->segment || q->drop || !shmi_mpmc_left_behind(q)) return r;
+        q->look = true;             /* so that the next pop finds it        */
+        return 1;
+    }
+    return SHMC_EAGAIN;
+}
+
+/* Would a push find room?                                                  */
+static int
+shmi_mpmc_writable(shmc_mpmc *q, bool thorough)
+{
+    for (uint32_t tries = 0; tries < SHMI_MPMC_TRIES; tries++) {
+        /* A1 <- R1, A4 <- R4: as in a push.                                */
+        uint64_t pos = shmi_load_acq_64(&q->shm->tail);
+        if (shmi_load_acq_64(shmi_mpmc_at(q, pos)) ==
+            shmi_mpmc_word(pos, SHMI_MPMC_FREE)) return 1;
+        if (!thorough) return SHMC_EAGAIN;
+        q->look = true;
+        const int r = shmi_mpmc_push_stuck(q, pos, tries, &pos);
+        if (r != SHMI_MPMC_RETRY) return r;
+    }
+    return SHMC_EAGAIN;
+}
+
+static int
+shmi_mpmc_look(void *queue, uint32_t events, bool thorough,
+               shmi_poll_spot *spot)
+{
+    shmc_mpmc *q = (shmc_mpmc *)queue;
+    uint32_t may = 0;
+    int ready = 0;
+
+    if (!q->shm) return SHMC_ECLOSED;
+    if (q->epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    if (q->role & SHMC_CONSUMER) may |= SHMC_POLLIN;
+    if (q->role & SHMC_PRODUCER) may |= SHMC_POLLOUT;
+    if ((events & ~may) != 0)
+        return shmi_fail(SHMC_EINVAL, "poll a MPMC queue for 0x%x: consumers ask "
+                         "for SHMC_POLLIN, producers for SHMC_POLLOUT", events);
+    if (!q->waitable)
+        return shmi_fail(SHMC_ENOTSUP, "poll a MPMC queue that was created"
+                         " without waitable = 1");
+    if (events & SHMC_POLLIN) spot->bell[0] = &q->shm->readable;
+    if (events & SHMC_POLLOUT) spot->bell[1] = &q->shm->writable;
+    spot->asymmetric = q->asymmetric;
+    spot->progress = q->pop_next;
+    for (uint32_t event = SHMC_POLLIN; event <= SHMC_POLLOUT; event <<= 1) {
+        if (!(events & event)) continue;
+        /* Refused until then; and our intent covers what we hold.          */
+        if (event == SHMC_POLLIN ? q->borrowed : q->loaned) continue;
+        const int r = event == SHMC_POLLIN ? shmi_mpmc_readable(q, thorough)
+                                           : shmi_mpmc_writable(q, thorough);
+        if (r != SHMC_EAGAIN && r < 0) return r;
+        if (r > 0) ready |= (int)event;
+    }
+    return ready;
+}
+
+SHMC_API shmc_pollable
+shmc_mpmc_pollable(shmc_mpmc *q)
+{
+    return (shmc_pollable){ shmi_mpmc_look, q };
 }
 
 #endif /* SHMCOMM_IMPLEMENTATION */

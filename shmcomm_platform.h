@@ -167,6 +167,19 @@ SHMC_API uint64_t shmi_deadline(int64_t timeout_ns);
 SHMC_API int shmi_wait_32(uint32_t *word, uint32_t expected,
                           uint64_t deadline_ns);
 
+/* Sleep while each of 1..SHMI_WAIT_MAX words is what is expected of it, until
+ * a wake of one of them or the deadline; the rest as shmi_wait_32.
+ * Looking at one word and falling asleep on it are one step to who wakes;
+ * the words are looked at one after the other.
+ * Errors  -ENOSYS Linux before 5.16, or a seccomp filter; -EPERM the same.  */
+typedef struct shmi_wait_word {
+    uint32_t *word;
+    uint32_t expected;
+} shmi_wait_word;
+enum { SHMI_WAIT_MAX = 128 };
+SHMC_API int shmi_wait_many(const shmi_wait_word *words, uint32_t count,
+                            uint64_t deadline_ns);
+
 /* Wake up to `count` sleepers on the word, in all processes; INT_MAX: all.
  * Cost  one syscall, also when nobody sleeps.                             */
 SHMC_API void shmi_wake_32(uint32_t *word, int count);
@@ -317,6 +330,18 @@ SHMC_API uint64_t shmi_process_start(int32_t pid);
 
 /* Write this process's short name, cut to fit.  Errors  -EINVAL 0 bytes.  */
 SHMC_API int shmi_process_name(char *out, size_t bytes);
+
+/* Run fn(arg) in another thread, which gets no signals; then wait for its
+ * end.  Errors  -EAGAIN no more threads.                                  */
+typedef struct shmi_thread { uint64_t id; } shmi_thread;
+SHMC_API int  shmi_thread_start(shmi_thread *t, void *(*fn)(void *), void *arg);
+SHMC_API void shmi_thread_join(shmi_thread *t);
+
+/* A descriptor that poll and epoll find readable from set to clear.
+ * Returns it.  Errors  -EMFILE, -ENFILE.  Neither of the others blocks.   */
+SHMC_API int  shmi_flag_open(void);
+SHMC_API void shmi_flag_set(int fd);
+SHMC_API void shmi_flag_clear(int fd);
 
 /* Have functions called around each fork; there is no way back.           */
 SHMC_API int shmi_on_fork(void (*prepare)(void), void (*parent)(void),
@@ -555,6 +580,15 @@ shmi_copy_out(void *dst, const void *shared_src, size_t bytes)
     shmi_fence_compiler();
 }
 
+/* The same pointer, of which the compiler knows nothing.  Of a small object
+ * gcc 12 warns of the moves that a copy makes for longer ones.            */
+SHMC_HOT void *
+shmi_opaque(void *p)
+{
+    __asm__("" : "+r"(p));
+    return p;
+}
+
 /* Ask for the line of p early, to read or to write it.  Never faults.     */
 SHMC_INLINE void shmi_prefetch_r(const void *p) { __builtin_prefetch(p, 0, 3); }
 SHMC_INLINE void
@@ -629,8 +663,10 @@ shmi_backoff_spin(shmi_backoff *b)
 #include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -693,6 +729,36 @@ shmi_wait_32(uint32_t *word, uint32_t expected, uint64_t deadline_ns)
                            deadline_ns == SHMI_FOREVER ? NULL : &t, NULL,
                            FUTEX_BITSET_MATCH_ANY);
 
+    if (r >= 0 || errno == EAGAIN || errno == EINTR) return 0;
+    return errno == ETIMEDOUT ? SHMI_TIMEOUT : -errno;
+}
+
+/* As in <linux/futex.h> since 5.16, which may be newer than the C library. */
+typedef struct shmi_futex_waitv {
+    uint64_t value, address;
+    uint32_t flags, reserved;
+} shmi_futex_waitv;
+#ifndef SYS_futex_waitv
+#define SYS_futex_waitv 449
+#endif
+
+SHMC_API int
+shmi_wait_many(const shmi_wait_word *words, uint32_t count,
+               uint64_t deadline_ns)
+{
+    const struct timespec t = shmi_timespec(deadline_ns);
+    shmi_futex_waitv waits[SHMI_WAIT_MAX];
+
+    if (count == 0 || count > SHMI_WAIT_MAX) return -EINVAL;
+    for (uint32_t i = 0; i < count; i++) {
+        waits[i].value = words[i].expected;
+        waits[i].address = (uint64_t)(uintptr_t)words[i].word;
+        waits[i].flags = 2;         /* 32 bits, shared by processes         */
+        waits[i].reserved = 0;
+    }
+    const long r = syscall(SYS_futex_waitv, waits, count, 0,
+                           deadline_ns == SHMI_FOREVER ? NULL : &t,
+                           CLOCK_MONOTONIC);
     if (r >= 0 || errno == EAGAIN || errno == EINTR) return 0;
     return errno == ETIMEDOUT ? SHMI_TIMEOUT : -errno;
 }
@@ -1104,6 +1170,51 @@ shmi_process_name(char *out, size_t bytes)
     text[strcspn(text, "\n")] = '\0';
     snprintf(out, bytes, "%s", text);
     return 0;
+}
+
+SHMC_API int
+shmi_thread_start(shmi_thread *t, void *(*fn)(void *), void *arg)
+{
+    sigset_t all, before;
+    pthread_t id;
+
+    SHMC_STATIC_ASSERT(sizeof id <= sizeof t->id, "a pthread_t is too large");
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int r = pthread_create(&id, NULL, fn, arg);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    t->id = 0;
+    if (r == 0) memcpy(&t->id, &id, sizeof id);
+    return -r;
+}
+
+SHMC_API void
+shmi_thread_join(shmi_thread *t)
+{
+    pthread_t id;
+
+    memcpy(&id, &t->id, sizeof id);
+    (void)pthread_join(id, NULL);
+}
+
+SHMC_API int
+shmi_flag_open(void)
+{
+    return shmi_os_result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+}
+
+SHMC_API void
+shmi_flag_set(int fd)
+{
+    const uint64_t one = 1;
+    while (write(fd, &one, sizeof one) < 0 && errno == EINTR) { }
+}
+
+SHMC_API void
+shmi_flag_clear(int fd)
+{
+    uint64_t count;
+    while (read(fd, &count, sizeof count) < 0 && errno == EINTR) { }
 }
 
 SHMC_API int

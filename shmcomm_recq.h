@@ -81,6 +81,9 @@ SHMC_API int shmc_recq_push_wait(shmc_recq *q, const void *msg,
 SHMC_API int shmc_recq_pop_wait(shmc_recq *q, void *buf, uint32_t capacity,
                                 int64_t timeout_ns);
 
+/* As shmc_spsc_pollable; SHMC_POLLOUT means room for the longest record.  */
+SHMC_API shmc_pollable shmc_recq_pollable(shmc_recq *q);
+
 /* ---- private: for headers that carve rings out of their own objects ---- */
 
 /* As shmc_recq_map, with the segment whose participants are the peers.    */
@@ -502,6 +505,45 @@ shmc_recq_pop_wait(shmc_recq *q, void *buf, uint32_t capacity,
 {
     shmi_lane_wait w = { shmi_recq_try, &q->lane, q, NULL, buf, capacity };
     return shmi_lane_wait_for(SHMC_CONSUMER, &w, timeout_ns);
+}
+
+static int64_t
+shmi_recq_look_filled(shmi_lane *l)
+{
+    uint64_t at = l->mine;
+    const int r = shmi_recq_find(l, &at);
+
+    return r >= 0 ? 1 : r;
+}
+
+/* Is there room for the longest record, behind a PAD if need be?          */
+static int64_t
+shmi_recq_look_room(shmi_lane *l)
+{
+    const uint64_t span = shmi_recq_span(l->max_bytes);
+    const uint64_t piece = l->limit - (l->mine & l->mask);
+    const uint64_t need = span + (span > piece ? piece : 0);
+
+    if (l->mine - l->seen + need <= l->limit) return 1;
+    if (shmi_lane_see_head(l) != SHMC_OK) return SHMC_ECORRUPT;
+    return l->mine - l->seen + need <= l->limit ? 1 : SHMC_EAGAIN;
+}
+
+static int
+shmi_recq_look(void *queue, uint32_t events, bool thorough,
+               shmi_poll_spot *spot)
+{
+    shmi_lane *l = &((shmc_recq *)queue)->lane;
+
+    return shmi_lane_poll(l, events, thorough, spot,
+                          l->role == SHMC_CONSUMER ? shmi_recq_look_filled
+                                                   : shmi_recq_look_room);
+}
+
+SHMC_API shmc_pollable
+shmc_recq_pollable(shmc_recq *q)
+{
+    return (shmc_pollable){ shmi_recq_look, q };
 }
 
 #endif /* SHMCOMM_IMPLEMENTATION */

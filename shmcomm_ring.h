@@ -234,6 +234,12 @@ SHMC_API int shmc_spsc_push_wait(shmc_spsc *q, const void *msg,
 SHMC_API int shmc_spsc_pop_wait(shmc_spsc *q, void *msg, uint32_t bytes,
                                 int64_t timeout_ns);
 
+/* Name the queue to shmc_poll: SHMC_POLLIN for its consumer, SHMC_POLLOUT
+ * (room for one message) for its producer, SHMC_POLLDEAD when the other one
+ * died, told once.  Errors  SHMC_ENOTSUP not waitable; SHMC_EINVAL the event
+ * is the other role's; SHMC_ECORRUPT; SHMC_EFORKED; SHMC_ECLOSED.         */
+SHMC_API shmc_pollable shmc_spsc_pollable(shmc_spsc *q);
+
 /* ---- private: for headers that carve rings out of their own objects ---- */
 
 /* As the map functions, with the segment whose participants are the peers. */
@@ -1203,6 +1209,40 @@ shmi_lane_wait_for(uint32_t role, shmi_lane_wait *w, int64_t timeout_ns)
                           shmi_peer_slice(&l->watch));
 }
 
+/* What a poller asks of both kinds of queue; `has` tells whether there is
+ * something to pop, or room: more than 0, SHMC_EAGAIN, or why not.        */
+static int
+shmi_lane_poll(shmi_lane *l, uint32_t events, bool thorough,
+               shmi_poll_spot *spot, int64_t (*has)(shmi_lane *l))
+{
+    if (l->epoch != shmi_fork_epoch) return l->shm ? SHMC_EFORKED : SHMC_ECLOSED;
+    if (!l->shm) return SHMC_ECLOSED;
+    const bool pops = l->role == SHMC_CONSUMER;
+    const uint32_t mine = pops ? SHMC_POLLIN
+                        : l->role == SHMC_PRODUCER ? SHMC_POLLOUT : 0u;
+    if ((events & ~mine) != 0)
+        return shmi_fail(SHMC_EINVAL, "poll a queue for 0x%x: a consumer asks "
+                         "for SHMC_POLLIN, a producer for SHMC_POLLOUT", events);
+    if (!(l->flags & SHMI_RING_WAITABLE))
+        return shmi_fail(SHMC_ENOTSUP, "poll a queue that was created without"
+                         " waitable = 1");
+    spot->bell[0] = pops ? &l->shm->readable : &l->shm->writable;
+    spot->asymmetric = (l->flags & SHMI_RING_ASYMMETRIC) != 0;
+    spot->slice_ns = shmi_peer_slice(&l->watch);
+    spot->progress = l->mine;
+    if (l->hold != 0) return 0;     /* the calls are refused until then      */
+    int64_t r = has(l);
+    if (r == SHMC_EAGAIN && thorough &&
+        shmi_peer_look(&l->watch) == SHMC_EPEERDEAD) {
+        /* What the peer did last comes first; its death is told after it. */
+        r = has(l);
+        if (r == SHMC_EAGAIN) return SHMC_POLLDEAD;
+        l->watch.told = 0;
+    }
+    if (r == SHMC_EAGAIN) return 0;
+    return r < 0 ? (int)r : (int)(events & mine);
+}
+
 /* >>spsc ------------------------------------------------------------------ */
 
 SHMC_API int64_t
@@ -1323,6 +1363,23 @@ shmc_spsc_pop_wait(shmc_spsc *q, void *msg, uint32_t bytes,
 {
     shmi_lane_wait w = { shmi_spsc_try, &q->lane, q, NULL, msg, bytes };
     return shmi_lane_wait_for(SHMC_CONSUMER, &w, timeout_ns);
+}
+
+static int
+shmi_spsc_look(void *queue, uint32_t events, bool thorough,
+               shmi_poll_spot *spot)
+{
+    shmi_lane *l = &((shmc_spsc *)queue)->lane;
+
+    return shmi_lane_poll(l, events, thorough, spot,
+                          l->role == SHMC_CONSUMER ? shmi_spsc_look_filled
+                                                   : shmi_spsc_look_room);
+}
+
+SHMC_API shmc_pollable
+shmc_spsc_pollable(shmc_spsc *q)
+{
+    return (shmc_pollable){ shmi_spsc_look, q };
 }
 
 #endif /* SHMCOMM_IMPLEMENTATION */

@@ -172,6 +172,8 @@ typedef struct shmc_segment {
     int32_t  fd, dirfd;
     bool     read_only, inspect, ephemeral, memory, presence, listed;
     bool     heirs;                 /* leave it to who waits for its name   */
+    bool   (*keep)(const struct shmc_segment *s);   /* of the last one out:
+                                       must the name stay?  NULL: no        */
     shmi_mutex mutex;               /* threads of this process              */
     struct shmc_segment *prev, *next;   /* open segments, for fork          */
     char     name[SHMC_NAME_BYTES];
@@ -301,9 +303,22 @@ SHMC_API int  shmi_name_await(shmc_segment *room, const char *name,
 SHMC_API void shmi_name_await_end(shmc_segment *room);
 SHMC_API bool shmi_name_awaited(const shmc_segment *s);
 
-/* Give up a name if nobody else has the segment open, then close.  Returns
- * 1 when the name is gone, else 0.                                        */
+/* The same for all names under `under`, "a/b" for a/b/..., or "" for all.  */
+SHMC_API int  shmi_name_await_under(shmc_segment *room, const char *under,
+                                    const shmc_segment_desc *desc);
+SHMC_API bool shmi_name_above_awaited(const shmc_segment *s);
+
+/* Give up a name if nobody else has the segment open, and `keep` of the
+ * handle does not say no, then close.  Returns 1 when the name is gone, or 0. */
 SHMC_API int shmi_segment_close_and_remove(shmc_segment *s);
+
+/* As shmc_segment_create, with a `fill` that is called with the open segment
+ * before it gets its name, so that nobody ever sees it without what fill
+ * puts there.  What fill opened is void if this fails.                     */
+typedef int (*shmi_fill_fn)(void *ctx, shmc_segment *s);
+SHMC_API int shmi_segment_create_filled(shmc_segment *s, const char *name,
+                                        const shmc_segment_desc *desc,
+                                        shmi_fill_fn fill, void *ctx);
 
 #ifdef __cplusplus
 }
@@ -818,9 +833,12 @@ shmi_segment_remove_if_alone(shmc_segment *s)
     s->presence = false;
     /* After letting go: an heir that waits no more by now is present, and
      * finds nobody else when it leaves in its turn.                       */
-    if (s->heirs && shmi_name_awaited(s)) return 0;
+    if (s->heirs && (shmi_name_awaited(s) || shmi_name_above_awaited(s)))
+        return 0;
     if (shmi_lock_try(s->fd, SHMI_LOCK_PRESENCE, true) < 0) return 0;
-    /* While we hold it nobody else removes the name, but by SHMC_FORCE.   */
+    /* While we hold it nobody else comes, or removes the name, but by
+     * SHMC_FORCE.                                                         */
+    if (s->keep != NULL && s->base != NULL && s->keep(s)) return 0;
     return shmi_segment_named(s, s->fd) &&
            shmi_file_unlink(s->dirfd, s->file) == 0;
 }
@@ -853,12 +871,24 @@ shmi_segment_release(shmc_segment *s)
     shmi_open_list_remove(s);
 }
 
-/* The byte of the folder that stands for a name.  Two names on one byte
- * keep each other's files a little longer, no more.                       */
+/* The byte of the folder that stands for a file's name, or for all names
+ * that begin so.  Two on one byte keep each other's files a little longer, no
+ * more.                                                                   */
 static uint64_t
-shmi_name_byte(const shmc_segment *s)
+shmi_name_byte(const char *file)
 {
-    return shmc_type_hash(s->file) >> 2;
+    return shmc_type_hash(file) >> 2;
+}
+
+static int
+shmi_name_lock(shmc_segment *room)
+{
+    shmi_mutex_lock(&shmi_open_list.mutex);
+    int r = room->fd = shmi_dir_open_locks(room->dir);
+    shmi_mutex_unlock(&shmi_open_list.mutex);
+    if (r >= 0) r = shmi_lock_try(room->fd, shmi_name_byte(room->file), false);
+    return r < 0 ? shmi_fail_os(r, "wait for the name", room->name, room->dir,
+                                room->file) : SHMC_OK;
 }
 
 SHMC_API int
@@ -867,14 +897,23 @@ shmi_name_await(shmc_segment *room, const char *name,
 {
     memset(room, 0, sizeof *room);
     room->fd = room->dirfd = -1;
-    int r = shmi_segment_name(room, name, desc);
+    const int r = shmi_segment_name(room, name, desc);
+    return r == SHMC_OK ? shmi_name_lock(room) : r;
+}
+
+SHMC_API int
+shmi_name_await_under(shmc_segment *room, const char *under,
+                      const shmc_segment_desc *desc)
+{
+    memset(room, 0, sizeof *room);
+    room->fd = room->dirfd = -1;
+    const int r = shmi_segment_name(room, under[0] ? under : "x", desc);
     if (r != SHMC_OK) return r;
-    shmi_mutex_lock(&shmi_open_list.mutex);
-    r = room->fd = shmi_dir_open_locks(room->dir);
-    shmi_mutex_unlock(&shmi_open_list.mutex);
-    if (r >= 0) r = shmi_lock_try(room->fd, shmi_name_byte(room), false);
-    return r < 0 ? shmi_fail_os(r, "wait for the name", name, room->dir,
-                                room->file) : SHMC_OK;
+    /* "prefix.a+" of prefix.a+b; "prefix." of all.                        */
+    const size_t n = strlen(room->file);
+    if (under[0] == '\0') room->file[n - 1] = '\0';
+    else snprintf(room->file + n, sizeof room->file - n, "+");
+    return shmi_name_lock(room);
 }
 
 SHMC_API void
@@ -892,7 +931,28 @@ shmi_name_awaited(const shmc_segment *s)
     const int fd = shmi_dir_open_locks(s->dir);
 
     if (fd < 0) return false;
-    const bool awaited = shmi_lock_probe(fd, shmi_name_byte(s)) > 0;
+    const bool awaited = shmi_lock_probe(fd, shmi_name_byte(s->file)) > 0;
+    shmi_close(fd);
+    return awaited;
+}
+
+SHMC_API bool
+shmi_name_above_awaited(const shmc_segment *s)
+{
+    const int fd = shmi_dir_open_locks(s->dir);
+    char above[sizeof s->file];
+    bool awaited = false, inside = false;
+
+    if (fd < 0) return false;
+    for (size_t i = 0; s->file[i] != '\0' && !awaited; i++) {
+        above[i] = s->file[i];
+        above[i + 1] = '\0';
+        /* Behind the prefix, which has no dot, and each part of the name.  */
+        if (above[i] == '+' || (above[i] == '.' && !inside)) {
+            inside = true;
+            awaited = shmi_lock_probe(fd, shmi_name_byte(above)) > 0;
+        }
+    }
     shmi_close(fd);
     return awaited;
 }
@@ -1051,11 +1111,18 @@ shmi_segment_build(shmc_segment *s, const shmc_segment_desc *d,
     return shmi_segment_enter(s, d, fd, g->total_bytes);
 }
 
+/* What a new segment is filled with before it is named.                   */
+typedef struct shmi_filling {
+    shmi_fill_fn fn;
+    void *ctx;
+} shmi_filling;
+
 /* Build the segment in a file without a name, then name it.  With `quiet`
  * a taken name is SHMC_EAGAIN, without a sentence.                        */
 static int
 shmi_segment_create_file(shmc_segment *s, const shmc_segment_desc *d,
-                         const shmi_geometry *g, bool quiet)
+                         const shmi_geometry *g, const shmi_filling *filling,
+                         bool quiet)
 {
     if (s->read_only)
         return shmi_fail(SHMC_EINVAL, "create segment '%s': read-only is for "
@@ -1066,6 +1133,7 @@ shmi_segment_create_file(shmc_segment *s, const shmc_segment_desc *d,
                                     s->file);
     int r = shmi_segment_build(s, d, g, fd);
     shmi_close(fd);
+    if (r == SHMC_OK && filling != NULL) r = filling->fn(filling->ctx, s);
     if (r != SHMC_OK) return r;
     r = shmi_file_publish(s->fd, s->dirfd, s->file);
     if (r == SHMI_OS_EEXIST && quiet) return SHMC_EAGAIN;
@@ -1084,7 +1152,8 @@ shmi_segment_clear(shmc_segment *s)
 
 static int
 shmi_segment_begin(shmc_segment *s, const char *name,
-                   const shmc_segment_desc *desc, int ways)
+                   const shmc_segment_desc *desc, int ways,
+                   const shmi_filling *filling)
 {
     static const shmc_segment_desc defaults;
     const shmc_segment_desc *d = desc != NULL ? desc : &defaults;
@@ -1106,7 +1175,7 @@ shmi_segment_begin(shmc_segment *s, const char *name,
         if (ways & SHMI_ATTACH)
             r = shmi_segment_attach_file(s, d, &g, both, deadline_ns);
         if (ways == SHMI_CREATE || (r == SHMC_ENOENT && both))
-            r = shmi_segment_create_file(s, d, &g, both);
+            r = shmi_segment_create_file(s, d, &g, filling, both);
         if (r == SHMC_OK) return r;
         shmi_segment_leave(s, s->ephemeral);
         /* The name came or went between two looks: look again.            */
@@ -1123,21 +1192,31 @@ SHMC_API int
 shmc_segment_create(shmc_segment *s, const char *name,
                     const shmc_segment_desc *desc)
 {
-    return shmi_segment_begin(s, name, desc, SHMI_CREATE);
+    return shmi_segment_begin(s, name, desc, SHMI_CREATE, NULL);
+}
+
+SHMC_API int
+shmi_segment_create_filled(shmc_segment *s, const char *name,
+                           const shmc_segment_desc *desc, shmi_fill_fn fill,
+                           void *ctx)
+{
+    const shmi_filling filling = { fill, ctx };
+
+    return shmi_segment_begin(s, name, desc, SHMI_CREATE, &filling);
 }
 
 SHMC_API int
 shmc_segment_attach(shmc_segment *s, const char *name,
                     const shmc_segment_desc *desc)
 {
-    return shmi_segment_begin(s, name, desc, SHMI_ATTACH);
+    return shmi_segment_begin(s, name, desc, SHMI_ATTACH, NULL);
 }
 
 SHMC_API int
 shmc_segment_open(shmc_segment *s, const char *name,
                   const shmc_segment_desc *desc)
 {
-    return shmi_segment_begin(s, name, desc, SHMI_CREATE | SHMI_ATTACH);
+    return shmi_segment_begin(s, name, desc, SHMI_CREATE | SHMI_ATTACH, NULL);
 }
 
 /* Let go of a slot that has no lock, and of the handle.                    */

@@ -21,6 +21,7 @@ typedef struct bench_series {       /* one figure of one subject            */
     unsigned bytes;
     int producers, consumers;       /* 0: one of each                       */
     int ours;                       /* not somebody else's, nor a reference */
+    const char *way;                /* how it ran, or NULL                  */
     int rounds;
     double value[BENCH_MAX_ROUNDS];
 } bench_series;
@@ -121,6 +122,7 @@ bench_json_line(const bench_series *s, const char *to, bench_spread v)
            s->bytes, bench_some(s->producers), bench_some(s->consumers),
            s->ours ? "true" : "false", s->metric);
     if (to != NULL) printf(",\"to\":\"%s\"", to);
+    if (s->way != NULL && to == NULL) bench_json_text("way", s->way);
     printf(",\"rounds\":%d,\"median\":%.6g,\"low\":%.6g,\"high\":%.6g}\n",
            s->rounds, v.median, v.low, v.high);
 }
@@ -131,9 +133,10 @@ bench_print(const bench_series *s, int json)
     const bench_spread v = bench_spread_of(s->value, s->rounds);
 
     if (json) bench_json_line(s, NULL, v);
-    else printf("%-12s %-18s %8u B %2dx%-2d %-10s %12.2f  (%.2f .. %.2f)\n",
+    else printf("%-12s %-18s %8u B %2dx%-2d %-10s %12.2f  (%.2f .. %.2f)%s%s\n",
                 s->work, s->subject, s->bytes, bench_some(s->producers),
-                bench_some(s->consumers), s->metric, v.median, v.low, v.high);
+                bench_some(s->consumers), s->metric, v.median, v.low, v.high,
+                s->way != NULL ? "  " : "", s->way != NULL ? s->way : "");
 }
 
 /* Print the ratio of two series, taken round by round.                    */

@@ -2,8 +2,9 @@
  * round trip between two processes that sleep for every message.
  *
  * Subjects: a ring that never waits, one that wakes with a fence in each send
- * (SHMC_WAKE_FENCE), one that wakes by membarrier (SHMC_WAKE_ASYMMETRIC), and
- * two processes that do nothing but wake each other by futex.
+ * (SHMC_WAKE_FENCE), one that wakes by membarrier (SHMC_WAKE_ASYMMETRIC), the
+ * poller over 1, 4 and 16 rings that come back by turns, and two processes that
+ * do nothing but wake each other by futex.
  *
  * usage: wake_bench --help
  * SPDX-License-Identifier: MIT                                            */
@@ -11,26 +12,30 @@
 #define SHMC_YIELD_TRIES 0u
 #define SHMCOMM_IMPLEMENTATION
 #include "shmcomm_broadcast.h"
+#include "shmcomm_poll.h"
 #include "bench.h"
 
 enum { SILENT = 0, FENCE = 1, ASYMMETRIC = 2 };
+enum { MAX_RINGS = 16 };
 
 typedef struct trips {              /* shared                               */
     char name[64];
     int mode;
+    uint32_t rings;                 /* of the poller                        */
     uint32_t word[64];              /* futex words 0 and 32                 */
     bench_samples *samples;         /* of the process that begins           */
 } trips;
 
 static trips *the;
 static const int modes[] = { SILENT, FENCE, ASYMMETRIC };
+static const int rings[] = { 1, 4, 16 };
 
 static void
 ring_open(shmc_segment *s, shmc_bcast *ring, const char *segment,
           const char *name, int mode, uint32_t role)
 {
     const shmc_segment_desc place = {
-        .flags = SHMC_EPHEMERAL,
+        .heap_bytes = 4u << 20, .flags = SHMC_EPHEMERAL,
         .wake = mode == ASYMMETRIC ? SHMC_WAKE_ASYMMETRIC : SHMC_WAKE_FENCE
     };
     const shmc_bcast_desc desc = { .max_bytes = 16, .max_publishers = 1,
@@ -105,6 +110,64 @@ trip_side(bench_worker *w, int here)
 static void trip_here(bench_worker *w) { trip_side(w, 1); }
 static void trip_there(bench_worker *w) { trip_side(w, 0); }
 
+/* The answers come back by turns in one of several rings, all polled.      */
+static void
+poll_here(bench_worker *w)
+{
+    static shmc_bcast in[MAX_RINGS];
+    static shmc_poll_item item[MAX_RINGS];
+    shmc_segment s = { 0 };
+    shmc_bcast out;
+    uint64_t m[2] = { 0, 0 };
+    char name[16];
+
+    ring_open(&s, &out, the->name, "there", the->mode, SHMC_PRODUCER);
+    for (uint32_t k = 0; k < the->rings; k++) {
+        snprintf(name, sizeof name, "back%u", k);
+        ring_open(&s, &in[k], the->name, name, the->mode, SHMC_CONSUMER);
+        memset(&item[k], 0, sizeof item[k]);
+        item[k].of = shmc_bcast_pollable(&in[k]);
+        item[k].events = SHMC_POLLIN;
+    }
+    bench_start(w);
+    for (uint64_t i = 0; i < w->messages; i++) {
+        const uint64_t start = bench_ticks();
+        shmc_bcast_send(&out, m, sizeof m);
+        if (shmc_poll(item, the->rings, 5000000000) != 1 ||
+            shmc_bcast_recv(&in[i % the->rings], m, sizeof m) < 0)
+            bench_die("lost a wake-up");
+        sample(w, i, start);
+    }
+    for (uint32_t k = 0; k < the->rings; k++) shmc_bcast_close(&in[k]);
+    shmc_bcast_close(&out);
+    shmc_segment_close(&s);
+}
+
+static void
+poll_there(bench_worker *w)
+{
+    static shmc_bcast out[MAX_RINGS];
+    shmc_segment s = { 0 };
+    shmc_bcast in;
+    uint64_t m[2] = { 0, 0 };
+    char name[16];
+
+    ring_open(&s, &in, the->name, "there", the->mode, SHMC_CONSUMER);
+    for (uint32_t k = 0; k < the->rings; k++) {
+        snprintf(name, sizeof name, "back%u", k);
+        ring_open(&s, &out[k], the->name, name, the->mode, SHMC_PRODUCER);
+    }
+    bench_start(w);
+    for (uint64_t i = 0; i < w->messages; i++) {
+        if (shmc_bcast_recv_wait(&in, m, sizeof m, 5000000000) < 0)
+            bench_die("lost a wake-up");
+        shmc_bcast_send(&out[i % the->rings], m, sizeof m);
+    }
+    for (uint32_t k = 0; k < the->rings; k++) shmc_bcast_close(&out[k]);
+    shmc_bcast_close(&in);
+    shmc_segment_close(&s);
+}
+
 static void
 futex_side(bench_worker *w, int here)
 {
@@ -143,6 +206,18 @@ trip_round(bench_round *r)
     bench_latency(r, the->samples, 1);
 }
 
+static void
+poll_round(bench_round *r)
+{
+    bench_group g = { poll_here, poll_there, 1, 1, NULL, 0, r->messages, 0 };
+
+    the->mode = FENCE;
+    the->rings = (uint32_t)mode_of(r);
+    snprintf(the->name, sizeof the->name, "bench/poll.%d", (int)getpid());
+    (void)bench_group_run(&g);
+    bench_latency(r, the->samples, 1);
+}
+
 static const bench_case table[] = {
     { "send", "no_wake", 16, send_round, &modes[SILENT], .slower = 4 },
     { "send", "fence", 16, send_round, &modes[FENCE], .ours = 1, .slower = 4 },
@@ -153,7 +228,13 @@ static const bench_case table[] = {
     { "round_trip", "fence", 16, trip_round, &modes[FENCE], .ours = 1,
       .slower = 1000 },
     { "round_trip", "asymmetric", 16, trip_round, &modes[ASYMMETRIC],
-      .ours = 1, .slower = 1000 }
+      .ours = 1, .slower = 1000 },
+    { "round_trip", "poll_1", 16, poll_round, &rings[0], .ours = 1,
+      .slower = 1000 },
+    { "round_trip", "poll_4", 16, poll_round, &rings[1], .ours = 1,
+      .slower = 1000 },
+    { "round_trip", "poll_16", 16, poll_round, &rings[2], .ours = 1,
+      .slower = 1000 }
 };
 
 int

@@ -55,12 +55,14 @@ desc_of(int noun, const numbers *n)
     case SPSC:   to.spsc = (shmc_spsc_desc){ a, b, c, n->type }; break;
     case RECQ:   to.recq = (shmc_recq_desc){ a, b, n->type }; break;
     case MPMC:
-        to.mpmc = (shmc_mpmc_desc){ a, b, c, d, (uint32_t)n->f[4], n->type };
+        to.mpmc = (shmc_mpmc_desc){ a, b, c, d, (uint32_t)n->f[4], n->type,
+                                    (uint32_t)n->f[5], (uint32_t)n->f[6] };
         break;
     case LATEST: to.latest = (shmc_latest_desc){ a, b, c, n->type }; break;
     default:
-        to.bcast = (shmc_bcast_desc){ a, b, c, d, n->f[4], (uint32_t)n->f[5],
-                                      (uint32_t)n->f[6], 0 };
+        to.bcast = (shmc_bcast_desc){ .slot_count = a, .max_bytes = b,
+            .max_publishers = c, .max_subscribers = d, .arena_bytes = n->f[4],
+            .mode = (uint32_t)n->f[5], .waitable = (uint32_t)n->f[6] };
     }
     return to;
 }
@@ -103,7 +105,8 @@ is_good(int noun, const numbers *full)
     case SPSC:   return f[0] <= most && is_pow2(f[1], 1, many) && f[2] <= 1;
     case RECQ:   return is_pow2(f[0], 256, many) && f[1] <= 1;
     case MPMC:   return f[0] <= most && is_pow2(f[1], 1, many) && f[2] <= 4096 &&
-                        f[3] <= SHMC_DROP && f[4] <= 1;
+                        f[3] <= SHMC_DROP && f[4] <= 1 && f[5] < 16384 &&
+                        f[6] <= most;
     case LATEST: return f[0] <= most && is_pow2(f[1], 2, many) && f[2] <= 1;
     default:
         return is_pow2(f[0], 2, 1 << 24) && f[1] <= most && f[2] <= 1024 &&
@@ -124,7 +127,8 @@ check_size(int noun, const numbers *full, int64_t size)
     switch (noun) {
     case SPSC:   least = 768 + (f[0] + 7) / 8 * 8 * f[1]; break;
     case RECQ:   least = 768 + f[0]; break;
-    case MPMC:   least = 1280 + f[2] * 128 + (8 + (f[0] + 7) / 8 * 8) * f[1];
+    case MPMC:   least = 1280 + f[2] * 128 + (8 + (f[0] + 7) / 8 * 8) * f[1] +
+                         (f[6] + 127) / 128 * 128 * f[1];
                  break;
     case LATEST: least = 384 + ((f[0] + 7) / 8 * 8 + 8 + 127) / 128 * 128 * f[1];
                  break;

@@ -324,7 +324,8 @@ recq_desc(uint8_t shape)
 static shmc_mpmc_desc
 mpmc_desc(uint8_t shape)
 {
-    const shmc_mpmc_desc d = { 12, 4, 3, shape >> 1 & 1, shape & 1, NULL };
+    const shmc_mpmc_desc d = { 12, 4, 3, shape >> 1 & 1, shape & 1, NULL,
+                               shape >> 2 & 1, shape >> 2 & 1 ? 100 : 0 };
     return d;
 }
 

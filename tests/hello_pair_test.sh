@@ -1,6 +1,7 @@
 #!/bin/bash
-# The two programs of the README: the subscriber comes first, and each
-# publisher is gone as soon as it has sent.
+# The pairs of the manual.  First publisher and subscriber: the subscriber
+# comes first, and each publisher is gone as soon as it has sent.  Then a
+# worker and a pusher, a server and a client, of whom either may be first.
 set -euo pipefail
 bin=docs/examples/hello
 dir=$(mktemp -d /dev/shm/hello.XXXXXX)
@@ -25,6 +26,24 @@ for round in 1 2 3 4 5; do
     left=$(find "$dir" -type f | wc -l)
     if [[ $left -ne 0 ]]; then
         echo "round $round: $left files are left" >&2
+        failed=1
+    fi
+done
+
+pair() { # pair FIRST SECOND: what the worker said, once both have gone
+    timeout 60 "$bin/$1" >>"$said" &
+    sleep 0.05
+    timeout 60 "$bin/$2" >>"$said"
+    wait "$!" || failed=1
+}
+
+for both in 'push pull weld' 'pull push weld' 'req rep world' 'rep req world'; do
+    read -r first second word <<<"$both"
+    : >"$said"
+    pair "$first" "$second"
+    left=$(find "$dir" -type f | wc -l)
+    if [[ $(<"$said") != "$word" || $left -ne 0 ]]; then
+        echo "$first first: '$(<"$said")' was said, $left files" >&2
         failed=1
     fi
 done

@@ -56,6 +56,10 @@ grep -qx 'prefix=/opt/x' "$work/stage/opt/x/share/pkgconfig/shmcomm.pc" ||
 cmp shmcomm.h "$work/stage/opt/x/include/shmcomm.h"
 
 tools/install --prefix /opt/x --destdir "$work/stage" --uninstall
+for file in man/man1/shmcomm.1 bash-completion/completions/shmcomm \
+    zsh/site-functions/_shmcomm; do
+    [[ -s $work/p/share/$file ]] || fail "share/$file is not installed"
+done
 left=$(find "$work/stage" -type f)
 [[ -z $left ]] || fail "--uninstall left $left"
 if tools/install --prefix /opt/x --destdir "$work/stage" --uninstall 2>/dev/null; then

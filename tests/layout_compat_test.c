@@ -12,7 +12,10 @@
 #include "shmcomm_recq.h"
 #include "shmcomm_latest.h"
 #include "shmcomm_mpmc.h"
+#include "shmcomm_pushpull.h"
 #include "shmcomm_broadcast.h"
+#include "shmcomm_topic.h"
+#include "shmcomm_reqrep.h"
 #include "test_support.h"
 
 enum { SHMI_LOCK_PARTICIPANTS = 0 };    /* what the docs call byte i        */
@@ -63,17 +66,29 @@ enum { SHMI_LOCK_PARTICIPANTS = 0 };    /* what the docs call byte i        */
     X(shmc_mpmc_shm, readable) X(shmc_mpmc_shm, writable)                     \
     X(shmc_mpmc_shm, tombs) X(shmc_mpmc_shm, skipped)                         \
     X(shmc_mpmc_shm, redelivered) X(shmc_mpmc_shm, dropped)                   \
-    X(shmc_mpmc_shm, pad2) X(shmc_mpmc_shm, orphans)                          \
+    X(shmc_mpmc_shm, poisoned) X(shmc_mpmc_shm, pad2)                         \
+    X(shmc_mpmc_shm, orphans)                                                 \
     X(shmi_bcast_shm, head) X(shmi_bcast_shm, tail) X(shmi_bcast_shm, pad0)   \
     X(shmi_bcast_shm, readable) X(shmi_bcast_shm, writable)                   \
     X(shmi_bcast_shm, voids) X(shmi_bcast_shm, dropped)                       \
-    X(shmi_bcast_shm, seats) X(shmi_bcast_shm, pad1)                          \
+    X(shmi_bcast_shm, seats) X(shmi_bcast_shm, user) X(shmi_bcast_shm, pad1)  \
     X(shmi_bcast_cell_shm, stamp) X(shmi_bcast_cell_shm, bytes)               \
     X(shmi_bcast_cell_shm, seat) X(shmi_bcast_cell_shm, at)                   \
     X(shmi_bcast_cell_shm, reserved) X(shmi_bcast_cell_shm, data)             \
     X(shmi_bcast_arena_shm, low) X(shmi_bcast_arena_shm, pad)                 \
     X(shmi_bcast_record_shm, position) X(shmi_bcast_record_shm, span)         \
-    X(shmi_bcast_record_shm, pad)
+    X(shmi_bcast_record_shm, pad)                                             \
+    X(shmi_meta_shm, sent_ns) X(shmi_meta_shm, publisher)                     \
+    X(shmi_meta_shm, type_hash) X(shmi_meta_shm, pid)                         \
+    X(shmi_meta_shm, user_bytes) X(shmi_meta_shm, user)                       \
+    X(shmi_calls_shm, head) X(shmi_calls_shm, arrivals)                       \
+    X(shmi_call_shm, request) X(shmi_call_shm, reply)                         \
+    X(shmi_call_shm, state) X(shmi_call_shm, pad)                             \
+    X(shmi_request_shm, word) X(shmi_request_shm, ack)                        \
+    X(shmi_request_shm, bytes) X(shmi_request_shm, pad)                       \
+    X(shmi_request_shm, data)                                                 \
+    X(shmi_reply_shm, word) X(shmi_reply_shm, bytes) X(shmi_reply_shm, pad)   \
+    X(shmi_reply_shm, data)
 
 #define VALUES(X)                                                             \
     X(SHMC_KIND_RAW) X(SHMC_KIND_COUNTER) X(SHMC_KIND_SPSC)                   \
@@ -90,7 +105,16 @@ enum { SHMI_LOCK_PARTICIPANTS = 0 };    /* what the docs call byte i        */
     X(SHMI_RECQ_DATA) X(SHMI_RECQ_PAD) X(SHMI_MPMC_FREE) X(SHMI_MPMC_FULL)    \
     X(SHMI_MPMC_TOMB) X(SHMI_MPMC_POSITION) X(SHMI_MPMC_AGAIN)                \
     X(SHMI_MPMC_ENQ) X(SHMI_MPMC_DEQ) X(SHMI_MPMC_COUNT)                      \
-    X(SHMI_MPMC_ORPHANS) X(SHMI_BUSY) X(SHMI_DONE) X(SHMI_VOID)
+    X(SHMI_WORK_HERE) X(SHMI_WORK_BESIDE) X(SHMI_WORK_INLINE_BYTES)           \
+    X(SHMI_WORK_ROLE)                                                         \
+    X(SHMI_MPMC_ORPHANS) X(SHMI_BUSY) X(SHMI_DONE) X(SHMI_VOID)               \
+    X(SHMC_META) X(SHMI_TOPIC_RESTARTS) X(SHMI_TOPIC_RESTART_AT)              \
+    X(SHMI_TOPIC_HEIR)                                                        \
+    X(SHMC_KIND_CALLS) X(SHMI_CALLS_MAGIC) X(SHMI_CALLS_VERSION)              \
+    X(SHMI_CALL_OVER) X(SHMI_CALL_TAKEN) X(SHMI_CALL_LAST)                    \
+    X(SHMI_CALL_PART) X(SHMI_CALL_DROPPED) X(SHMI_CALL_ACK)                   \
+    X(SHMI_CALL_CANCEL) X(SHMI_CALL_AREA) X(SHMI_CALL_ONE_WAY)                \
+    X(SHMI_CALL_PUSHED) X(SHMI_CALL_AGAIN)
 
 typedef struct field {
     const char *type, *name;
@@ -461,6 +485,33 @@ an_mpmc_queue_has_the_frozen_bytes(void **state)
     image_is("an MPMC queue", image, (size_t)bytes, frozen);
 }
 
+/* A short message lies in its cell, a long one in the room beside it.      */
+static void
+pushed_messages_lie_where_the_docs_say(void **state)
+{
+    const shmc_push_desc d = { .depth = 2, .max_bytes = 300, .max_handles = 1 };
+    static const uint8_t text[300] = "a message";
+    char queue[64];
+    shmc_push push;
+
+    (void)state;
+    OK(shmc_push_open(&push, test_name(queue, sizeof queue, "work"), &d));
+    OK(shmc_push_send(&push, text, 112, 0));
+    OK(shmc_push_send(&push, text, 300, 0));
+    const uint8_t *at = (const uint8_t *)push.work.ring.shm;
+    const uint64_t *cell = (const uint64_t *)(const void *)(at + 1280 + 128);
+    assert_int_equal(cell[0], 1);
+    assert_int_equal(cell[1], 112);
+    assert_memory_equal(cell + 2, text, 112);
+    assert_int_equal(cell[16], 0x10001);
+    assert_int_equal(cell[17], UINT64_C(1) << 32 | 300);
+    assert_memory_equal(at + 1280 + 128 + 2 * 128 + 384, text, 300);
+    assert_int_equal(((const shmi_seat_shm *)(const void *)(at + 1280))->word[1],
+                     1);
+    assert_int_equal(shmc_push_close(&push), SHMC_OK);
+    OK(shmc_segment_unlink(queue, NULL));
+}
+
 /* A borrowed message of a dead consumer whose seat another one took.      */
 static void
 an_orphan_has_the_frozen_bytes(void **state)
@@ -502,11 +553,72 @@ an_orphan_has_the_frozen_bytes(void **state)
     OK(shmc_segment_close(&live));
 }
 
+/* Two calls of one client: one answered in part, one posted.              */
+static void
+a_table_of_calls_has_the_frozen_bytes(void **state)
+{
+    static const char frozen[] =
+        "00000 43414c4c01000000 0008000000000000\n"
+        "00016 8001000001000000 8001000001000000\n"
+        "00032 0100000000000000 0800000000000000\n"
+        "00048 8200000000000000 0100000000000000\n"
+        "00064 0200000000000000 0000000000000000\n"
+        "00256 0100010000000000 0000000000000000\n"
+        "00384 0100010000000000 0000000000000000\n"
+        "00768 0000000100000000 0100000100000000\n"
+        "00784 0700000000000000 7265717565737400\n"
+        "00896 0601000100000000 8200000000000000\n"
+        "00912 6120706172740000 0000000000000000\n"
+        "01024 0100000100000000 0000000000000000\n"
+        "01152 1800000100000000 0000000000000000\n"
+        "01168 0600000000000000 706f737465640000\n"
+        "01536 2a2a2a2a2a2a2a2a 2a2a2a2a2a2a2a2a\n"
+        "01552 2a2a2a2a2a2a2a2a 2a2a2a2a2a2a2a2a\n"
+        "01568 2a2a2a2a2a2a2a2a 2a2a2a2a2a2a2a2a\n"
+        "01584 2a2a2a2a2a2a2a2a 2a2a2a2a2a2a2a2a\n"
+        "01600 2a2a2a2a2a2a2a2a 2a2a2a2a2a2a2a2a\n"
+        "01616 2a2a2a2a2a2a2a2a 2a2a2a2a2a2a2a2a\n"
+        "01632 2a2a2a2a2a2a2a2a 2a2a2a2a2a2a2a2a\n"
+        "01648 2a2a2a2a2a2a2a2a 2a2a2a2a2a2a2a2a\n"
+        "01664 2a2a000000000000 0000000000000000\n";
+    const shmc_segment_desc sd = { .heap_bytes = 8192, .max_objects = 2,
+                                   .max_participants = 2 };
+    const shmi_calls_desc d = { .max_request = 8, .max_reply = 130,
+                                .clients = 1, .each = 2, .servers = 1 };
+    shmc_segment s;
+    static shmc_rep rep;
+    static shmc_req req;
+    char got[8], large[130];
+
+    (void)state;
+    image_clear();
+    OK(shmc_segment_format(image, IMAGE_BYTES, &sd));
+    OK(shmc_segment_map(&s, image, IMAGE_BYTES));
+    OK(shmi_calls_open(&rep.calls, &s, &d, SHMC_CONSUMER));
+    OK(shmi_calls_open(&req.calls, &s, NULL, SHMC_PRODUCER));
+    req.open = true;
+    req.loan = req.view = -1;
+    req.wait.epoch = shmi_fork_epoch;
+    shmi_req_enter(&req);
+    const int call = shmc_req_send(&req, "request", 7, 0);
+    assert_int_equal(shmc_rep_recv(&rep, got, sizeof got, 0), 7);
+    OK(shmc_rep_send_more(&rep, "a part", 6, 0));
+    assert_int_equal(shmc_req_recv(&req, call, got, sizeof got, 0), 6);
+    memset(large, 0x2a, sizeof large);
+    OK(shmc_rep_send_more(&rep, large, sizeof large, 0));
+    OK(shmc_req_post(&req, "posted", 6, 0));
+    image_is("a table of calls", rep.calls.object.mem,
+             rep.calls.object.bytes, frozen);
+    shmi_calls_close(&req.calls);
+    shmi_calls_close(&rep.calls);
+    OK(shmc_segment_close(&s));
+}
+
 static void
 a_broadcast_ring_has_the_frozen_bytes(void **state)
 {
     static const char frozen[] =
-        "00000 4243535402000000 000b000000000000\n"
+        "00000 4243535403000000 000b000000000000\n"
         "00016 8000000004000000 8000000001000000\n"
         "00032 0200000002000000 6400000000000000\n"
         "00048 0002000000000000 0100000000000000\n"
@@ -690,7 +802,9 @@ main(void)
         TEST_CASE(a_record_queue_has_the_frozen_bytes),
         TEST_CASE(a_latest_value_has_the_frozen_bytes),
         TEST_CASE(an_mpmc_queue_has_the_frozen_bytes),
+        TEST_CASE(a_table_of_calls_has_the_frozen_bytes),
         TEST_CASE(an_orphan_has_the_frozen_bytes),
+        TEST_CASE(pushed_messages_lie_where_the_docs_say),
         TEST_CASE(a_broadcast_ring_has_the_frozen_bytes),
         TEST_CASE(the_locks_lie_where_the_docs_say),
     };

@@ -453,10 +453,12 @@ bad_descs_are_rejected_with_a_sentence(void **state)
         { .slot_bytes = 0x40000001 }, { .slot_count = 3 },
         { .slot_count = 0x80000001 }, { .max_handles = 4097 },
         { .on_consumer_death = 2 },   { .waitable = 2 },
+        { .max_redeliveries = 16384 }, { .beside_bytes = 0x40000001 },
     };
     const char *const says[] = { "slot_bytes", "slot_count", "slot_count",
                                  "max_handles", "on_consumer_death",
-                                 "waitable" };
+                                 "waitable", "max_redeliveries",
+                                 "beside_bytes" };
     _Alignas(128) static uint8_t mem[65536];
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_int_equal(SHMC_EINVAL, shmc_mpmc_size_for(&bad[i]));
@@ -498,6 +500,10 @@ broken_first_lines_are_refused(void **state)
     REFUSED(SHMC_ECORRUPT, h->seats = 3);
     REFUSED(SHMC_ECORRUPT, h->seats = UINT32_MAX);
     REFUSED(SHMC_ECORRUPT, h->mode = 2);
+    REFUSED(SHMC_ECORRUPT, h->aux[0] = 16384);
+    REFUSED(SHMC_ECORRUPT, h->aux[1] = 1);
+    REFUSED(SHMC_ECORRUPT, h->aux[1] = 0x40000001);
+    REFUSED(SHMC_ECORRUPT, h->aux[1] = UINT64_MAX);
 #undef REFUSED
     assert_int_equal(SHMC_ECORRUPT, shmc_mpmc_map(&q, a.mem, 64, BOTH));
     assert_int_equal(SHMC_OK, shmc_mpmc_map(&q, a.mem, a.bytes, BOTH));
@@ -513,6 +519,7 @@ open_checks_what_exists(void **state)
                                .waitable = 1, .type_name = "pair" };
     const shmc_mpmc_desc other[] = {
         { .slot_bytes = 24 }, { .slot_count = 16 }, { .max_handles = 4 },
+        { .max_redeliveries = 3 }, { .beside_bytes = 8 },
     };
     shmc_mpmc q, x;
     assert_int_equal(SHMC_ENOENT,
@@ -1121,6 +1128,98 @@ dead_consumers_message_is_dropped_where_asked(void **state)
     dead_close(*state, &q);
 }
 
+static const shmc_mpmc_desc limited = { .slot_count = 4, .max_handles = 4,
+                                        .max_redeliveries = 2, .waitable = 1 };
+static const shmc_mpmc_desc limited_1 = { .slot_count = 1, .max_handles = 4,
+                                          .max_redeliveries = 1 };
+
+static void
+message_that_too_many_died_with_is_poison(void **state)
+{
+    shmc_mpmc q = dead_open(*state, &limited);
+    for (int k = 0; k < 3; k++) {
+        assert_int_equal(SHMC_OK, push(&q, 7));
+        for (int i = 0; i < 3; i++) die_in(borrow_and_die, &limited);
+        assert_int_equal(SHMC_OK, push(&q, 8));
+        assert_int_equal(8, pop_soon(&q));
+        assert_int_equal(SHMC_EAGAIN, pop_soon(&q));
+        assert_int_equal(k + 1, stats_of(&q).poisoned);
+        assert_int_equal(2 * k + 2, stats_of(&q).redelivered);
+        assert_int_equal(k + 1, stats_of(&q).popped);
+    }
+    for (uint64_t i = 0; i < 4; i++) assert_int_equal(SHMC_OK, push(&q, i));
+    for (int i = 0; i < 4; i++) assert_int_equal(i, pop_soon(&q));
+    dead_close(*state, &q);
+}
+
+static void
+poison_in_the_way_is_dropped_by_whoever_meets_it(void **state)
+{
+    for (int consumer = 0; consumer < 2; consumer++) {
+        shmc_mpmc q = dead_open(*state, &limited_1);
+        assert_int_equal(SHMC_OK, push(&q, 7));
+        for (int i = 0; i < 2; i++) die_in(borrow_and_die, &limited_1);
+        if (consumer) assert_int_equal(SHMC_EAGAIN, pop_soon(&q));
+        assert_int_equal(SHMC_OK, push_soon(&q, 8));
+        assert_int_equal(1, stats_of(&q).poisoned);
+        assert_int_equal(8, pop_soon(&q));
+        dead_close(*state, &q);
+    }
+}
+
+static void
+last_delivery_is_no_poison_while_somebody_alive_holds_it(void **state)
+{
+    shmc_mpmc q = dead_open(*state, &limited_1), other;
+    const void *msg;
+    assert_int_equal(SHMC_OK, shmc_mpmc_open(&other, *state, "q", NULL, BOTH));
+    assert_int_equal(SHMC_OK, push(&q, 7));
+    die_in(borrow_and_die, &limited_1);
+    assert_int_equal(0, shmc_mpmc_redeliveries(&q));
+    assert_int_equal(SHMC_OK, shmc_mpmc_borrow(&q, &msg));
+    assert_int_equal(7, *(const uint64_t *)msg);
+    assert_int_equal(1, shmc_mpmc_redeliveries(&q));
+    assert_int_equal(SHMC_EAGAIN, pop_soon(&other));
+    assert_int_equal(SHMC_EAGAIN, push_soon(&other, 8));
+    assert_int_equal(0, stats_of(&q).poisoned);
+    assert_int_equal(SHMC_OK, shmc_mpmc_release(&q));
+    assert_int_equal(SHMC_OK, push_soon(&other, 8));
+    assert_int_equal(SHMC_OK, shmc_mpmc_borrow(&q, &msg));
+    assert_int_equal(0, shmc_mpmc_redeliveries(&q));
+    assert_int_equal(SHMC_OK, shmc_mpmc_release(&q));
+    assert_int_equal(SHMC_OK, shmc_mpmc_close(&other));
+    dead_close(*state, &q);
+}
+
+static void
+rooms_beside_the_cells_are_apart_and_inside(void **state)
+{
+    (void)state;
+    for (uint32_t bytes = 1; bytes < 400; bytes += 127) {
+        const shmc_mpmc_desc d = { .slot_bytes = 40, .slot_count = 8,
+                                   .max_handles = 3, .beside_bytes = bytes };
+        arena a = arena_new(&d);
+        shmc_mpmc q;
+        assert_int_equal(SHMC_OK, shmc_mpmc_map(&q, a.mem, a.bytes, BOTH));
+        assert_int_equal(bytes, q.beside_bytes);
+        const uint8_t *end = (uint8_t *)shmi_mpmc_at(&q, 7) + 48;
+        for (uint64_t pos = 0; pos < 16; pos++) {
+            uint8_t *room = shmi_mpmc_beside(&q, pos);
+            assert_int_equal(0, (uintptr_t)room % 128);
+            assert_true(room >= end);
+            end = room + bytes;
+            assert_true(room + bytes <= (uint8_t *)a.mem + a.bytes);
+            memset(room, 0xee, bytes);
+            if (pos % 8 == 7) end = (uint8_t *)shmi_mpmc_at(&q, 7) + 48;
+        }
+        for (uint64_t i = 0; i < 8; i++)
+            assert_int_equal(shmi_mpmc_word(i, SHMI_MPMC_FREE),
+                             *shmi_mpmc_at(&q, i));
+        assert_int_equal(SHMC_OK, shmc_mpmc_close(&q));
+        arena_free(&a);
+    }
+}
+
 static void
 seat_with_a_dead_consumers_message_may_be_taken(void **state)
 {
@@ -1227,6 +1326,7 @@ main(void)
         TEST_CASE(borrowed_message_keeps_its_cell),
         TEST_CASE(close_aborts_a_loan_and_releases_a_borrow),
         TEST_CASE(roles_are_kept_apart),
+        TEST_CASE(rooms_beside_the_cells_are_apart_and_inside),
         TEST_CASE(bad_descs_are_rejected_with_a_sentence),
         TEST_CASE(broken_first_lines_are_refused),
         TEST_CASE(open_checks_what_exists),
@@ -1252,6 +1352,9 @@ main(void)
         TEST_CASE(dead_consumers_message_in_the_way_is_delivered_first),
         TEST_CASE(dead_consumers_message_comes_under_steady_load),
         TEST_CASE(dead_consumers_message_is_dropped_where_asked),
+        TEST_CASE(message_that_too_many_died_with_is_poison),
+        TEST_CASE(poison_in_the_way_is_dropped_by_whoever_meets_it),
+        TEST_CASE(last_delivery_is_no_poison_while_somebody_alive_holds_it),
         TEST_CASE(seat_with_a_dead_consumers_message_may_be_taken),
         TEST_CASE(more_orphans_than_places_are_found_one_lap_later),
         TEST_CASE(sleeper_gets_a_dead_consumers_message),

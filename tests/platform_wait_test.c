@@ -3,6 +3,7 @@
 #include "shmcomm_platform.h"
 #include "platform_seccomp.h"
 
+#include <poll.h>
 #include <pthread.h>
 
 enum { MS = 1000000, ROUNDS = 2000 };
@@ -282,6 +283,117 @@ read_only_mapping_elsewhere_can_be_waited_on(void **state)
     shmi_close(r.fd);
 }
 
+/* ---- many words ---------------------------------------------------------- */
+
+static bool
+can_wait_for_many(void)
+{
+    uint32_t w = 1;
+    const shmi_wait_word word = { &w, 0 };
+
+    return shmi_wait_many(&word, 1, SHMI_FOREVER) == 0;
+}
+
+static int
+wake_the_last(void *arg)
+{
+    shmi_wait_word *many = arg;
+
+    until_asleep(getppid());
+    shmi_store_rel_32(many[SHMI_WAIT_MAX - 1].word, 1);
+    shmi_wake_32(many[SHMI_WAIT_MAX - 1].word, 1);
+    return 0;
+}
+
+static void
+many_words_are_waited_on_at_once(void **state)
+{
+    uint32_t *const shared = test_shared(4096);
+    shmi_wait_word many[SHMI_WAIT_MAX + 1];
+
+    (void)state;
+    TEST_EMULATOR_LACKS(can_wait_for_many(), "futex_waitv");
+    for (uint32_t i = 0; i <= SHMI_WAIT_MAX; i++)
+        many[i] = (shmi_wait_word){ &shared[i], 0 };
+    assert_int_equal(shmi_wait_many(many, 0, 0), SHMI_OS_EINVAL);
+    assert_int_equal(shmi_wait_many(many, SHMI_WAIT_MAX + 1, 0), SHMI_OS_EINVAL);
+    const uint64_t until = shmi_now_ns() + 20 * MS;
+    assert_int_equal(shmi_wait_many(many, SHMI_WAIT_MAX, until), SHMI_TIMEOUT);
+    assert_true(shmi_now_ns() >= until);
+    const pid_t child = test_spawn(wake_the_last, many);
+    while (shmi_load_acq_32(&shared[SHMI_WAIT_MAX - 1]) == 0)
+        assert_int_equal(shmi_wait_many(many, SHMI_WAIT_MAX, SHMI_FOREVER), 0);
+    assert_int_equal(test_join(child), 0);
+    /* The last one differs: at once.                                       */
+    assert_int_equal(shmi_wait_many(many, SHMI_WAIT_MAX, SHMI_FOREVER), 0);
+    many[0].word = NULL;
+    assert_true(shmi_wait_many(many, 2, SHMI_FOREVER) < 0);
+    shmi_unmap(shared, 4096);
+}
+
+static int
+wait_without_the_call(void *arg)
+{
+    uint32_t w = 0;
+    const shmi_wait_word word = { &w, 0 };
+
+    (void)arg;
+    platform_deny(SYS_futex_waitv, ENOSYS);
+    TEST_REQUIRE(shmi_wait_many(&word, 1, SHMI_FOREVER) == SHMI_OS_ENOSYS);
+    return 0;
+}
+
+static void
+many_words_without_the_call_are_an_error(void **state)
+{
+    (void)state;
+    PLATFORM_NEEDS_FILTER();
+    assert_int_equal(test_join(test_spawn(wait_without_the_call, NULL)), 0);
+}
+
+/* ---- threads and flags --------------------------------------------------- */
+
+static void *
+note_signals(void *arg)
+{
+    (void)pthread_sigmask(SIG_SETMASK, NULL, arg);
+    return NULL;
+}
+
+static void
+a_thread_runs_without_signals(void **state)
+{
+    sigset_t before, after, inside;
+    shmi_thread t;
+
+    (void)state;
+    sigemptyset(&inside);
+    (void)pthread_sigmask(SIG_SETMASK, NULL, &before);
+    assert_int_equal(shmi_thread_start(&t, note_signals, &inside), 0);
+    shmi_thread_join(&t);
+    (void)pthread_sigmask(SIG_SETMASK, NULL, &after);
+    assert_true(sigismember(&inside, SIGTERM) && sigismember(&inside, SIGCHLD));
+    assert_int_equal(sigismember(&after, SIGTERM), sigismember(&before, SIGTERM));
+}
+
+static void
+a_flag_is_readable_from_set_to_clear(void **state)
+{
+    const int fd = shmi_flag_open();
+    struct pollfd p = { .fd = fd, .events = POLLIN };
+
+    (void)state;
+    assert_true(fd >= 0);
+    shmi_flag_clear(fd);
+    assert_int_equal(poll(&p, 1, 0), 0);
+    for (int i = 0; i < 3; i++) shmi_flag_set(fd);
+    assert_int_equal(poll(&p, 1, 0), 1);
+    assert_int_equal(poll(&p, 1, 0), 1);
+    shmi_flag_clear(fd);
+    assert_int_equal(poll(&p, 1, 0), 0);
+    assert_int_equal(shmi_close(fd), 0);
+}
+
 /* ---- membarrier -------------------------------------------------------- */
 
 /* The sleeper's side pays: it stores, issues membarrier, then looks.  The
@@ -432,6 +544,10 @@ main(void)
         TEST_CASE(wake_wakes_as_many_as_it_is_told),
         TEST_CASE(signal_ends_a_wait_for_no_reason),
         TEST_CASE(read_only_mapping_elsewhere_can_be_waited_on),
+        TEST_CASE(many_words_are_waited_on_at_once),
+        TEST_CASE(many_words_without_the_call_are_an_error),
+        TEST_CASE(a_thread_runs_without_signals),
+        TEST_CASE(a_flag_is_readable_from_set_to_clear),
         TEST_CASE(membarrier_orders_the_other_process),
         TEST_CASE(forbidden_membarrier_is_an_error_not_a_crash),
         TEST_CASE(mutex_lets_in_one_thread_at_a_time),

@@ -1,109 +1,24 @@
 #!/bin/bash
 # The program `shmcomm`: each verb, its JSON, its mistakes and its manners.
 # Run by hand:  tests/tool_cli_test.sh PROGRAM
-set -uo pipefail
-tool=$(realpath "${1:-$(dirname "${BASH_SOURCE[0]}")/../tools/shmcomm}")
-cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
-
-work=$(mktemp -d)
-SHMCOMM_DIR=$(mktemp -d /dev/shm/tool_cli_test.XXXXXX)
-export SHMCOMM_DIR
-unset SHMCOMM_PREFIX
-children=()
-clean_up() {
-    local pid
-    for pid in "${children[@]}"; do kill -9 "$pid" 2>/dev/null; done
-    rm -rf -- "$work" "$SHMCOMM_DIR"
-}
-trap clean_up EXIT
-# A copy that other users may run, too.
-chmod 755 "$work"
-cp "$tool" "$work/shmcomm" || exit 1
-tool=$work/shmcomm
-
-passed=0
-failed=0
-check() { # check WHAT COMMAND...: the command succeeds
-    local what=$1
-    shift
-    if "$@" >"$work/check" 2>&1; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAILED: $what: $*" >&2
-        sed 's/^/    /' "$work/check" "$work/out" "$work/err" >&2
-    fi
-}
-
-# run STATUS ARGUMENT...: its output goes to $work/out and $work/err.  Nothing
-# here takes long; the limit is for what hangs.
-run() {
-    local want=$1 status=0
-    shift
-    timeout 60 "$tool" "$@" >"$work/out" 2>"$work/err" </dev/null || status=$?
-    [[ $status == "$want" ]] || echo "status $status, not $want"
-    [[ $status == "$want" ]]
-}
-out_has() { grep -Eq -- "$1" "$work/out"; }
-out_lacks() { ! grep -Eq -- "$1" "$work/out"; }
-err_has() { grep -Eq -- "$1" "$work/err"; }
-out_is() { [[ $(cat "$work/out") == "$1" ]]; }
-
-json_line() {
-    if command -v python3 >/dev/null; then
-        python3 -m json.tool
-    elif command -v jq >/dev/null; then
-        jq .
-    else
-        grep -Eq '^(\[.*\]|\{.*\})$'
-    fi
-}
-out_is_json() { # at least one line, each a value of its own
-    local line count=0
-    while IFS= read -r line; do
-        json_line <<<"$line" >/dev/null || return 1
-        count=$((count + 1))
-    done <"$work/out"
-    [[ $count -gt 0 ]]
-}
-
-wait_for() { # wait_for COMMAND...: until it succeeds
-    local i
-    for ((i = 0; i < 600; i++)); do
-        if "$@"; then return 0; fi
-        sleep 0.05
-    done
-    echo "never came true: $*"
-    return 1
-}
-listed() { "$tool" ls 2>/dev/null | grep -Eq -- "^$1 .* $2\$"; }
-listed_not() { ! listed "$@"; }
-ends() { # ends STATUS PID
-    local status=0
-    wait "$2" || status=$?
-    [[ $status == "$1" ]] || echo "status $status, not $1"
-    [[ $status == "$1" ]]
-}
+# shellcheck source=tests/tool_support.sh
+. "$(dirname "${BASH_SOURCE[0]}")/tool_support.sh"
 
 # ---- arguments ----------------------------------------------------------
 
 check "--version" run 0 --version
 check "--version tells it" out_has '^shmcomm [0-9]+\.[0-9]+\.[0-9]+$'
 check "--help" run 0 --help
-for verb in ls info echo pub hz gc; do
+verbs="ls info top lag stat echo pub hz push pull record replay gc doctor bench completion"
+for verb in $verbs; do
     check "--help names $verb" out_has "^  $verb "
 done
-for verb in ls info echo pub hz gc; do
+for verb in $verbs; do
     check "$verb --help" run 0 "$verb" --help
     check "$verb --help tells the usage" out_has "^usage: shmcomm $verb"
     check "help $verb" run 0 help "$verb"
     check "help $verb tells the usage" out_has "^usage: shmcomm $verb"
 done
-bad() { # bad TEXT ARGUMENT...: status 2, a sentence with TEXT, nothing else
-    local text=$1
-    shift
-    run 2 "$@" && err_has "^shmcomm: .*$text.*--help'\$" && [[ ! -s $work/out ]]
-}
 check "no verb" run 2
 check "no verb: usage" err_has '^usage: shmcomm VERB'
 check "unknown verb" bad "'nonsense' is no verb" nonsense
@@ -469,5 +384,4 @@ check "finds nothing" err_has '^no segments$'
 exec 7>&-
 check "pub ends with its input" ends 0 "$pub"
 
-echo "$passed passed, $failed failed"
-[[ $failed == 0 ]]
+finish

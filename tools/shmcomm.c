@@ -11,23 +11,26 @@
 #include "shmcomm_latest.h"
 #include "shmcomm_mpmc.h"
 #include "shmcomm_patterns.h"
+#include "shmcomm_pushpull.h"
 #include "shmcomm_recq.h"
 
 #include "shmcomm_cli.h"
 
 #include <string.h>
 
-static const cli_verb *const verbs[] = {
-    &verb_ls, &verb_info, &verb_echo, &verb_pub, &verb_hz, &verb_gc
+const cli_verb *const cli_verbs[] = {
+    &verb_ls, &verb_info, &verb_top, &verb_lag, &verb_stat, &verb_echo,
+    &verb_pub, &verb_hz, &verb_push, &verb_pull, &verb_record, &verb_replay,
+    &verb_gc, &verb_doctor, &verb_bench, &verb_completion
 };
-enum { VERBS = sizeof verbs / sizeof verbs[0] };
+const size_t cli_verb_count = sizeof cli_verbs / sizeof cli_verbs[0];
 
-static void
-help(FILE *to)
+void
+cli_help(FILE *to)
 {
     fputs("usage: shmcomm VERB [OPTION...]\n\n", to);
-    for (size_t i = 0; i < VERBS; i++)
-        fprintf(to, "  %-6s %s\n", verbs[i]->name, verbs[i]->summary);
+    for (size_t i = 0; i < cli_verb_count; i++)
+        fprintf(to, "  %-10s %s\n", cli_verbs[i]->name, cli_verbs[i]->summary);
     fputs("\n"
           "Each verb takes\n"
           "  --help           tell more about it\n"
@@ -44,9 +47,22 @@ help(FILE *to)
 static const cli_verb *
 verb_find(const char *name)
 {
-    for (size_t i = 0; i < VERBS; i++)
-        if (strcmp(verbs[i]->name, name) == 0) return verbs[i];
+    for (size_t i = 0; i < cli_verb_count; i++)
+        if (strcmp(cli_verbs[i]->name, name) == 0) return cli_verbs[i];
     return NULL;
+}
+
+static void
+bad_verb(const cli *c, const char *name)
+{
+    cli_near n;
+
+    cli_near_begin(&n, name);
+    for (size_t i = 0; i < cli_verb_count; i++)
+        cli_near_try(&n, cli_verbs[i]->name);
+    if (n.best[0] != '\0')
+        cli_usage(c, "'%s' is no verb, perhaps '%s'", name, n.best);
+    cli_usage(c, "'%s' is no verb", name);
 }
 
 /* Take the options before the verb.  Returns -1 to go on, or a status.    */
@@ -64,10 +80,10 @@ begin(cli *c, int argc, char **argv)
         case CLI_DIR:    c->dir = optarg; break;
         case CLI_PREFIX: c->prefix = optarg; break;
         case CLI_JSON:   c->json = true; break;
-        case CLI_HELP:   help(stdout); return 0;
+        case CLI_HELP:   cli_help(stdout); return 0;
         case VERSION:    puts("shmcomm " SHMC_VERSION_STRING); return 0;
         case ':': cli_usage(c, "option '%s' needs a value", argv[optind - 1]);
-        default:  cli_bad_option(c, argv);
+        default:  cli_bad_option(c, argv, options);
         }
     }
     return -1;
@@ -81,7 +97,7 @@ main(int argc, char **argv)
 
     if (status >= 0) return cli_flush(status);
     if (optind == argc) {
-        help(stderr);
+        cli_help(stderr);
         return 2;
     }
     const char *name = argv[optind];
@@ -89,8 +105,8 @@ main(int argc, char **argv)
     if (help_on) name = argv[optind + 1];   /* help VERB: VERB --help       */
     c.verb = verb_find(name);
     if (c.verb == NULL && strcmp(name, "help") != 0)
-        cli_usage(&c, "'%s' is no verb", name);
-    if (c.verb == NULL) help(stdout);
+        bad_verb(&c, name);
+    if (c.verb == NULL) cli_help(stdout);
     else if (help_on) fputs(c.verb->help, stdout);
     if (c.verb == NULL || help_on) return cli_flush(0);
     shmc_log_set(NULL, NULL, 0);            /* verbs say what failed        */

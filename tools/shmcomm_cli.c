@@ -30,12 +30,67 @@ cli_usage(const cli *c, const char *fmt, ...)
     exit(2);
 }
 
-_Noreturn void
-cli_bad_option(const cli *c, char **argv)
+/* Letters to change, add, drop or swap to get from one word to another.   */
+static size_t
+distance_of(const char *a, const char *b)
 {
-    if (optopt > 0 && optopt < CLI_DIR && argv[optind - 1][1] != '-')
+    enum { MOST = 64 };
+    size_t row[3][MOST + 1];
+    const size_t n = strlen(a), m = strlen(b);
+
+    if (n > MOST || m > MOST) return MOST;
+    for (size_t j = 0; j <= m; j++) row[0][j] = j;
+    for (size_t i = 1; i <= n; i++) {
+        size_t *now = row[i % 3], *last = row[(i + 2) % 3];
+        now[0] = i;
+        for (size_t j = 1; j <= m; j++) {
+            size_t d = last[j - 1] + (a[i - 1] != b[j - 1]);
+            if (last[j] + 1 < d) d = last[j] + 1;
+            if (now[j - 1] + 1 < d) d = now[j - 1] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                row[(i + 1) % 3][j - 2] + 1 < d)
+                d = row[(i + 1) % 3][j - 2] + 1;
+            now[j] = d;
+        }
+    }
+    return row[n % 3][m];
+}
+
+void
+cli_near_begin(cli_near *n, const char *word)
+{
+    memset(n, 0, sizeof *n);
+    n->word = word;
+    const size_t letters = strlen(word);
+    n->distance = letters < 3 ? 0 : (letters + 2) / 3;      /* and less     */
+}
+
+void
+cli_near_try(cli_near *n, const char *candidate)
+{
+    const size_t d = distance_of(n->word, candidate);
+
+    if (d > n->distance || (d == n->distance && n->best[0] != '\0')) return;
+    n->distance = d;
+    snprintf(n->best, sizeof n->best, "%s", candidate);
+}
+
+_Noreturn void
+cli_bad_option(const cli *c, char **argv, const struct option *options)
+{
+    const char *given = argv[optind - 1];
+    char word[SHMC_NAME_BYTES];
+    cli_near n;
+
+    if (optopt > 0 && optopt < CLI_DIR && given[1] != '-')
         cli_usage(c, "bad option '-%c'", optopt);
-    cli_usage(c, "bad option '%s'", argv[optind - 1]);
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(given, "="), given);
+    cli_near_begin(&n, word + strspn(word, "-"));
+    for (const struct option *o = options; o->name != NULL; o++)
+        cli_near_try(&n, o->name);
+    if (n.best[0] != '\0')
+        cli_usage(c, "bad option '%s', perhaps '--%s'", given, n.best);
+    cli_usage(c, "bad option '%s'", given);
 }
 
 int
@@ -51,7 +106,7 @@ cli_next(cli *c, int argc, char **argv, const struct option *options)
             fputs(c->verb->help, stdout);
             exit(cli_flush(0));
         case ':': cli_usage(c, "option '%s' needs a value", argv[optind - 1]);
-        case '?': cli_bad_option(c, argv);
+        case '?': cli_bad_option(c, argv, options);
         default:  return o;
         }
     }
@@ -120,6 +175,43 @@ _Noreturn void
 cli_no_memory(void)
 {
     exit(cli_fail("out of memory"));
+}
+
+static int
+near_name(void *near, const char *name)
+{
+    cli_near_try(near, name);
+    return 0;
+}
+
+cli_hint
+cli_name_hint(const cli *c, const char *name)
+{
+    shmc_segment_desc desc;
+    cli_hint hint = { "" };
+    cli_near n;
+
+    memset(&desc, 0, sizeof desc);
+    desc.dir = c->dir;
+    desc.prefix = c->prefix;
+    cli_near_begin(&n, name);
+    if (shmc_segment_each(&desc, near_name, &n) == 0 && n.best[0] != '\0' &&
+        strcmp(n.best, name) != 0)
+        snprintf(hint.s, sizeof hint.s, "; did you mean '%s'?", n.best);
+    return hint;
+}
+
+int
+cli_fail_name(const cli *c, const char *name)
+{
+    char path[SHMC_DIR_BYTES + SHMC_PREFIX_BYTES + SHMC_NAME_BYTES];
+    char error[512];
+    struct stat st;
+
+    snprintf(error, sizeof error, "%s", shmc_last_error());
+    cli_path(c, name, path, sizeof path);
+    return cli_fail("%s%s", error, lstat(path, &st) == 0 ? ""
+                                   : cli_name_hint(c, name).s);
 }
 
 volatile sig_atomic_t cli_stopped;
@@ -494,4 +586,10 @@ cli_reason(int code)
     case SHMC_EACCES:     return "permission denied";
     default:              return shmc_strerror(code);
     }
+}
+
+const char *
+cli_kind(const cli_look *l)
+{
+    return l->topic ? "topic" : "segment";
 }

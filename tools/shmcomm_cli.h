@@ -16,9 +16,16 @@
 
 typedef struct cli cli;
 
+enum cli_argument {                 /* what a verb's own argument is        */
+    CLI_NOTHING, CLI_NAME, CLI_TOPIC, CLI_FILE, CLI_WORD
+};
+
 typedef struct cli_verb {
     const char *name, *summary, *help;
     int (*run)(cli *c, int argc, char **argv);
+    const struct option *options;   /* those that all verbs have among them */
+    enum cli_argument argument;
+    const char *words;              /* of CLI_WORD: what it may be          */
 } cli_verb;
 
 struct cli {
@@ -29,6 +36,15 @@ struct cli {
 
 extern const cli_verb verb_ls, verb_info, verb_gc;
 extern const cli_verb verb_echo, verb_pub, verb_hz;
+extern const cli_verb verb_top, verb_lag, verb_stat, verb_doctor;
+extern const cli_verb verb_record, verb_replay, verb_bench;
+extern const cli_verb verb_push, verb_pull;
+extern const cli_verb verb_completion;
+
+extern const cli_verb *const cli_verbs[];
+extern const size_t cli_verb_count;
+
+void cli_help(FILE *to);            /* of the whole program                 */
 
 /* ---- options ----------------------------------------------------------- */
 
@@ -49,7 +65,18 @@ int cli_next(cli *c, int argc, char **argv, const struct option *options);
 _Noreturn void cli_usage(const cli *c, const char *fmt, ...) SHMI_PRINTF(2, 3);
 
 /* The same, for the option that getopt_long has just refused.             */
-_Noreturn void cli_bad_option(const cli *c, char **argv);
+_Noreturn void cli_bad_option(const cli *c, char **argv,
+                              const struct option *options);
+
+/* The nearest of some words to one that is none of them.                  */
+typedef struct cli_near {
+    const char *word;
+    char best[SHMC_NAME_BYTES];     /* empty: none is near                  */
+    size_t distance;
+} cli_near;
+
+void cli_near_begin(cli_near *n, const char *word);
+void cli_near_try(cli_near *n, const char *candidate);
 
 /* Take exactly one argument that is no option, or none.                   */
 const char *cli_argument(const cli *c, int argc, char **argv, const char *what);
@@ -66,6 +93,14 @@ double cli_number(const cli *c, const char *option, const char *text,
 /* Say "shmcomm: ..." on stderr.  Returns the exit status 1.               */
 int cli_fail(const char *fmt, ...) SHMI_PRINTF(1, 2);
 _Noreturn void cli_no_memory(void);
+
+/* The same with shmc_last_error(), and with the name that was meant, if it
+ * is a name that was not found.                                           */
+int cli_fail_name(const cli *c, const char *name);
+
+/* "; did you mean 'robot/pose'?", or nothing.                             */
+typedef struct cli_hint { char s[SHMC_NAME_BYTES + 32]; } cli_hint;
+cli_hint cli_name_hint(const cli *c, const char *name);
 
 /* Note SIGINT, SIGTERM and SIGHUP in cli_stopped; the second one kills.   */
 extern volatile sig_atomic_t cli_stopped;
@@ -147,5 +182,9 @@ int cli_look_all(const cli *c, cli_look **out);
 
 /* Say in a few words why a file is no segment.                            */
 const char *cli_reason(int code);
+const char *cli_kind(const cli_look *l);        /* "topic" or "segment"     */
+
+/* All that `info` tells about a segment, as JSON.                         */
+cJSON *cli_describe(const cli *c, shmc_segment *s, const cli_look *l);
 
 #endif /* SHMCOMM_CLI_H */

@@ -278,6 +278,13 @@ model_do_membarrier(void)
     }
 }
 
+static void
+model_unqueue(model_thread *t)
+{
+    for (int i = 0; i < MODEL_LOCATIONS / 64; i++) t->queue[i] = 0;
+    t->rung = false;
+}
+
 /* Compare and fall asleep.  The kernel's lock of the word's queue orders it
  * with each wake: no older value is read than an earlier wake knew.       */
 static void
@@ -290,12 +297,19 @@ model_do_wait(model_thread *t, model_op *op, model_node *n)
     const uint32_t ts = model_choose_load(l, oldest, n);
     model_view_set(&t->view, l, (int32_t)ts);
     const uint64_t seen = model_store_at(l, ts)->value;
-    if (seen == op->expected) t->status = MODEL_BLOCKED;
+    const bool same = seen == op->expected;
+    /* Of several words, it is in the queue of each before it sleeps, and
+     * leaves all of them together.                                        */
+    if (same) t->queue[l->id / 64] |= UINT64_C(1) << l->id % 64;
+    else model_unqueue(t);
+    if (same && !op->more && !t->rung) t->status = MODEL_BLOCKED;
+    else if (!op->more) model_unqueue(t);
     if (l->wake_ts < (int32_t)ts) l->wake_ts = (int32_t)ts;
-    t->result = 0;
+    t->result = same ? 0 : MODEL_DIFFERS;
     if (M.tracing)
         model_trace(op, l, seen, (int32_t)ts,
-                    seen == op->expected ? " asleep" : " differs");
+                    t->status == MODEL_BLOCKED ? " asleep"
+                    : same ? " in the queue" : " differs");
 }
 
 static void
@@ -308,9 +322,17 @@ model_do_wake(model_thread *t, model_op *op, const int32_t *clock)
     if (l->wake_ts < known) l->wake_ts = known;
     for (int i = 0; i < M.threads && woken < op->target; i++) {
         model_thread *w = &M.thread[i];
-        if (w->status != MODEL_BLOCKED || w->op.loc != l) continue;
-        w->status = MODEL_READY;
-        w->woken = true;
+        const bool queued = w->queue[l->id / 64] >> l->id % 64 & 1;
+        if (!queued || w->rung) continue;
+        if (w->status == MODEL_BLOCKED) {
+            w->status = MODEL_READY;
+            w->woken = true;
+            model_unqueue(w);
+        } else if (w->status == MODEL_READY) {
+            w->rung = true;
+        } else {
+            continue;
+        }
         woken++;
         model_clock_max(w->clock, clock);
     }

@@ -154,6 +154,7 @@ model_reset(void)
         model_thread *t = &M.thread[i];
         t->status = MODEL_READY;
         t->woken = false;
+        model_unqueue(t);
         t->points = 0;
         t->op.kind = MODEL_KINDS;
         model_view_clear(&t->view);
@@ -183,6 +184,7 @@ model_time_out(void)
     if (M.now_ns < first->until) M.now_ns = first->until;
     first->status = MODEL_READY;
     first->result = SHMI_TIMEOUT;
+    model_unqueue(first);
     model_resume((int)(first - M.thread));
     return true;
 }

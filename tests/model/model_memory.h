@@ -59,8 +59,10 @@ typedef struct model_op {
     uint8_t  kind, order;
     uint32_t target;                /* thread asked about; wakes            */
     bool     may_time_out;
+    bool     more;                  /* a wait on several words: not the last */
 } model_op;
 
+enum { MODEL_DIFFERS = 2 };         /* what the step of a wait gives, too   */
 enum { MODEL_READY, MODEL_BLOCKED, MODEL_ENDED, MODEL_FROZEN, MODEL_KILLED };
 
 typedef struct model_thread {
@@ -70,6 +72,8 @@ typedef struct model_thread {
     uint64_t result;
     uint8_t  status;
     bool     woken;                 /* and not resumed yet                  */
+    uint64_t queue[MODEL_LOCATIONS / 64];   /* words that it waits on so far */
+    bool     rung;                  /* one of them, before it fell asleep   */
     uint32_t points;                /* where it could have been stopped     */
     uint64_t until;                 /* deadline of a wait that may time out */
     model_view view, pending, released;

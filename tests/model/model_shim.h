@@ -312,6 +312,13 @@ shmi_membarrier(void)
     return 0;
 }
 
+/* What a wait's last step gave; MODEL_DIFFERS is for the step alone.      */
+static int
+model_wait_end(uint64_t result)
+{
+    return result == MODEL_DIFFERS ? 0 : (int)result;
+}
+
 SHMC_API int
 shmi_wait_32(uint32_t *word, uint32_t expected, uint64_t deadline_ns)
 {
@@ -321,7 +328,26 @@ shmi_wait_32(uint32_t *word, uint32_t expected, uint64_t deadline_ns)
                           .loc = model_loc_find(word, 4),
                           .may_time_out = deadline_ns != SHMI_FOREVER };
     M.thread[M.current].until = deadline_ns;
-    return (int)model_step(&op);
+    return model_wait_end(model_step(&op));
+}
+
+/* A step for each word: the kernel locks one queue at a time.             */
+SHMC_API int
+shmi_wait_many(const shmi_wait_word *words, uint32_t count,
+               uint64_t deadline_ns)
+{
+    if (M.phase != MODEL_RUN) return 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const model_op op = { .site = MODEL_SITE(MODEL_WAIT, MODEL_RLX),
+                              .kind = MODEL_WAIT, .more = i + 1 < count,
+                              .expected = words[i].expected,
+                              .loc = model_loc_find(words[i].word, 4),
+                              .may_time_out = deadline_ns != SHMI_FOREVER };
+        M.thread[M.current].until = deadline_ns;
+        const uint64_t r = model_step(&op);
+        if (r != 0 || i + 1 == count) return model_wait_end(r);
+    }
+    return 0;
 }
 
 SHMC_API void

@@ -253,6 +253,35 @@ held_first(void *state)
     s.tries = 1;
 }
 
+/* The only message may be taken over once.  A ghost held it when it died,
+ * and, if `twice`, another one after it, so that it is poison.            */
+static void
+limited(bool twice)
+{
+    const shmc_mpmc_desc d = { .slot_count = 1, .max_redeliveries = 1 };
+    const uint64_t msg = FIRST;
+    uint64_t pos;
+
+    format(d, 0, 0);
+    s.look = true;
+    sit_all();
+    model_require(shmc_mpmc_push(&s.q[0], &msg, 8) == SHMC_OK);
+    for (uint32_t i = GHOST; i <= OTHER_GHOST; i++) sit(i, SHMC_CONSUMER);
+    model_require(shmi_mpmc_claim_head(&s.q[GHOST], 16, 1, &pos) == 1);
+    model_dead(GHOST);
+    if (twice)
+        model_require(shmi_mpmc_adopt(&s.q[OTHER_GHOST], 0) ==
+                      SHMI_MPMC_ADOPTED);
+    model_dead(OTHER_GHOST);
+    s.acked = !twice;
+    s.next[0] = 1;
+    s.messages = 1;
+    s.tries = 2;
+}
+
+static void last_delivery(void *state) { (void)state; limited(false); }
+static void poison(void *state) { (void)state; limited(true); }
+
 /* ---- what threads do --------------------------------------------------- */
 
 static void
@@ -587,6 +616,29 @@ all_arrived(void *state)
         model_require(s.got[n] == (s.acked >> n & 1));
 }
 
+/* Poison is dropped, once, and delivered to nobody.  Who died in between
+ * may not have counted it.                                                */
+static void
+poison_is_gone(void *state)
+{
+    const shmc_mpmc_shm *shm = (const shmc_mpmc_shm *)s.mem;
+
+    nothing_lost(state);
+    model_require(s.got[0] == 0);
+    const uint64_t counted = shmi_load_rlx_64(&shm->poisoned);
+    model_require(counted <= 1 && counted + !model_ended(0) >= 1);
+}
+
+/* Who takes it over for the last time has it, if he lives.                */
+static void
+last_is_delivered(void *state)
+{
+    const shmc_mpmc_shm *shm = (const shmc_mpmc_shm *)s.mem;
+
+    nothing_lost(state);
+    if (model_ended(0)) model_require(shmi_load_rlx_64(&shm->poisoned) == 0);
+}
+
 /* A stopped producer holds nobody up who has room besides its cell.       */
 static void
 others_pushed(void *state)
@@ -705,6 +757,14 @@ static const model_case cases[] = {
            nothing_lost), STOPS(MODEL_KILL, 1), .executions = 200 },
     { CASE("mpmc_consumer_dropped", drops_1, pop_0, push_1, pop_2,
            nothing_lost), STOPS(MODEL_KILL, 0), .executions = 200 },
+    { CASE("mpmc_poison", poison, pop_0, push_1, pop_2, poison_is_gone),
+      .executions = 10000 },
+    { CASE("mpmc_poison_dropped_by_the_dead", poison, pop_0, push_1, pop_2,
+           poison_is_gone), STOPS(MODEL_KILL, 0), .executions = 200 },
+    { CASE("mpmc_last_delivery", last_delivery, pop_0, push_1, pop_2,
+           last_is_delivered), .executions = 10000 },
+    { CASE("mpmc_last_delivery_dies", last_delivery, pop_0, push_1, pop_2,
+           last_is_delivered), STOPS(MODEL_KILL, 0), .executions = 200 },
     { CASE("mpmc_orphans_of_both", held_first, pop_0, come_after_0_1,
            come_for_ghost_2, nothing_lost), STOPS(MODEL_KILL, 0),
       .executions = 200 },

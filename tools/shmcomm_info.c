@@ -1,4 +1,4 @@
-/* shmcomm_look.c - the verbs ls, info and gc: look at segments, unseen.
+/* shmcomm_info.c - the verb info: tell all about one segment.
  *
  * Manual: docs/shmcomm_cli.md
  * SPDX-License-Identifier: MIT                                            */
@@ -13,99 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* >>ls */
-
-static const char *
-kind_of(const cli_look *l)
-{
-    return l->topic ? "topic" : "segment";
-}
-
-static void
-ls_json(const cli_look *looks, int count)
-{
-    cJSON *all = json_array();
-
-    for (int i = 0; i < count; i++) {
-        const cli_look *l = &looks[i];
-        cJSON *o = json_object();
-        json_text(o, "name", l->name);
-        json_text(o, "kind", l->code == SHMC_OK ? kind_of(l) : "none");
-        json_u64(o, "bytes", l->file_bytes);
-        if (l->code == SHMC_OK) {
-            json_text(o, "state", l->live ? "live" : "dead");
-            json_u64(o, "objects", l->info.objects);
-            json_u64(o, "max_objects", l->info.max_objects);
-            json_u64(o, "participants", l->info.participants);
-            json_u64(o, "max_participants", l->info.max_participants);
-            json_u64(o, "created_realtime_ns", l->info.created_realtime_ns);
-        } else {
-            json_text(o, "state", cli_reason(l->code));
-            json_text(o, "error", l->error);
-        }
-        json_push(all, o);
-    }
-    json_print(all);
-}
-
-static void
-ls_row(cli_table *t, const cli_look *l)
-{
-    char text[SHMC_NAME_BYTES];
-
-    cli_clean(text, sizeof text, l->name);
-    cli_table_add(t, text);
-    cli_table_add(t, l->code == SHMC_OK ? kind_of(l) : "-");
-    cli_table_add(t, cli_bytes((double)l->file_bytes).s);
-    if (l->code != SHMC_OK) {
-        for (int i = 0; i < 3; i++) cli_table_add(t, "-");
-        cli_table_add(t, cli_reason(l->code));
-        return;
-    }
-    cli_table_add(t, cli_u64(l->info.objects).s);
-    snprintf(text, sizeof text, "%u/%u", l->info.participants,
-             l->info.max_participants);
-    cli_table_add(t, text);
-    cli_table_add(t, cli_age(l->info.created_realtime_ns).s);
-    cli_table_add(t, l->live ? "live" : "dead");
-}
-
-static int
-ls_run(cli *c, int argc, char **argv)
-{
-    static const struct option options[] = { CLI_OPTIONS };
-    static const char *const titles[] = {
-        "NAME", "KIND", "BYTES", "OBJECTS", "PARTICIPANTS", "AGE", "STATE"
-    };
-    cli_table t = { 7, 0, 0, 0x3c, NULL, NULL };
-    cli_look *looks = NULL;
-
-    while (cli_next(c, argc, argv, options) >= 0) { }
-    cli_no_argument(c, argc, argv);
-    const int count = cli_look_all(c, &looks);
-    if (count < 0) return cli_fail("%s", shmc_last_error());
-    if (c->json) {
-        ls_json(looks, count);
-    } else if (count == 0) {
-        fputs("no segments\n", stderr);
-    } else {
-        for (size_t i = 0; i < t.columns; i++) cli_table_add(&t, titles[i]);
-        for (int i = 0; i < count; i++) ls_row(&t, &looks[i]);
-        cli_table_print(&t);
-    }
-    free(looks);
-    return 0;
-}
-
-const cli_verb verb_ls = {
-    "ls", "list all segments and topics",
-    "usage: shmcomm ls [--json] [--dir DIR] [--prefix PREFIX]\n"
-    "\n"
-    "Lists each segment: its name, size, objects, participants (alive/most),\n"
-    "age, and whether a live process has it open.  Files with the prefix that\n"
-    "are no segments are listed, too.\n",
-    ls_run
-};
+static const struct option options[] = { CLI_OPTIONS };
 
 /* >>info: objects */
 
@@ -261,6 +169,7 @@ kind_at(uint32_t number)
         [SHMC_KIND_MPMC] = { "mpmc", mpmc_stats },
         [SHMC_KIND_BCAST] = { "broadcast", bcast_stats },
         [SHMC_KIND_LATEST] = { "latest", latest_stats },
+        [SHMC_KIND_CALLS] = { "calls", NULL },
     };
     static const kind other = { NULL, NULL };
 
@@ -307,8 +216,8 @@ info_participant(uint32_t slot, const shmc_participant_info *p)
 }
 
 /* Everything that info tells; the text is made from it, too.              */
-static cJSON *
-info_collect(const cli *c, shmc_segment *s, const cli_look *l)
+cJSON *
+cli_describe(const cli *c, shmc_segment *s, const cli_look *l)
 {
     char path[SHMC_DIR_BYTES + SHMC_PREFIX_BYTES + SHMC_NAME_BYTES];
     cJSON *all = json_object();
@@ -318,7 +227,7 @@ info_collect(const cli *c, shmc_segment *s, const cli_look *l)
 
     cli_path(c, l->name, path, sizeof path);
     json_text(all, "name", l->name);
-    json_text(all, "kind", kind_of(l));
+    json_text(all, "kind", cli_kind(l));
     json_text(all, "state", l->live ? "live" : "dead");
     json_text(all, "file", path);
     json_u64(all, "bytes", l->info.total_bytes);
@@ -444,7 +353,7 @@ info_text(const cJSON *all, const cli_look *l)
 {
     const shmc_segment_info *i = &l->info;
 
-    printf("%s: %s, %s%s\n", l->name, kind_of(l), l->live ? "live" : "dead",
+    printf("%s: %s, %s%s\n", l->name, cli_kind(l), l->live ? "live" : "dead",
            i->flags & SHMC_EPHEMERAL ? ", goes away with its last user" : "");
     printf("  file     %s\n", text_of(all, "file"));
     printf("  size     %s (%llu bytes), heap %s, of that used",
@@ -463,20 +372,18 @@ info_text(const cJSON *all, const cli_look *l)
 static int
 info_run(cli *c, int argc, char **argv)
 {
-    static const struct option options[] = { CLI_OPTIONS };
     shmc_segment s;
     cli_look l;
 
     while (cli_next(c, argc, argv, options) >= 0) { }
     const char *name = cli_argument(c, argc, argv, "NAME");
-    if (cli_inspect(c, &s, name) != SHMC_OK)
-        return cli_fail("%s", shmc_last_error());
+    if (cli_inspect(c, &s, name) != SHMC_OK) return cli_fail_name(c, name);
     cli_look_at(c, name, &l);
     if (l.code != SHMC_OK) {
         shmc_segment_close(&s);
         return cli_fail("%s", l.error);
     }
-    cJSON *all = info_collect(c, &s, &l);
+    cJSON *all = cli_describe(c, &s, &l);
     shmc_segment_close(&s);
     if (c->json) {
         json_print(all);
@@ -493,157 +400,5 @@ const cli_verb verb_info = {
     "\n"
     "Tells what is in the segment NAME: sizes, who is attached, and each\n"
     "object with its statistics or value.  Looks on without being seen.\n",
-    info_run
-};
-
-/* >>gc */
-
-typedef struct verdict {
-    const char *action;             /* removed, would remove, kept, gone    */
-    char reason[768];
-    cJSON *pids;                    /* who uses it                          */
-} verdict;
-
-/* "in use by pid 12, 34", or by readers, who leave no trace but a lock.   */
-static void
-gc_users(const cli *c, const cli_look *l, verdict *v)
-{
-    shmc_participant_info p;
-    shmc_segment s;
-    size_t at = 0;
-
-    v->action = "kept";
-    snprintf(v->reason, sizeof v->reason,
-             "in use by a process that only reads");
-    if (cli_inspect(c, &s, l->name) != SHMC_OK) return;
-    for (uint32_t i = 0; i < l->info.max_participants; i++) {
-        if (shmc_participant_info_get(&s, i, &p) != SHMC_OK || !p.alive)
-            continue;
-        char pid[16];
-        snprintf(pid, sizeof pid, "%d", (int)p.pid);
-        cJSON *item = cJSON_CreateRaw(pid);
-        json_push(v->pids, item);
-        if (at + 16 >= sizeof v->reason) continue;
-        at += (size_t)snprintf(v->reason + at, sizeof v->reason - at, "%s%s",
-                               at != 0 ? ", " : "in use by pid ", pid);
-    }
-    shmc_segment_close(&s);
-}
-
-static void
-gc_remove(const cli *c, const cli_look *l, verdict *v)
-{
-    shmc_segment_desc desc;
-
-    memset(&desc, 0, sizeof desc);
-    desc.dir = c->dir;
-    desc.prefix = c->prefix;
-    const int r = shmc_segment_unlink(l->name, &desc);
-    v->action = "removed";
-    if (r == SHMC_OK) return;
-    v->action = r == SHMC_ENOENT ? "gone" : "kept";
-    if (r == SHMC_ENOENT)
-        snprintf(v->reason, sizeof v->reason, "its last user removed it");
-    else if (r == SHMC_EBUSY)
-        snprintf(v->reason, sizeof v->reason, "in use by a newcomer");
-    else
-        snprintf(v->reason, sizeof v->reason, "%s", cli_reason(r));
-}
-
-static void
-gc_judge(const cli *c, const cli_look *l, bool dry_run, bool topics, verdict *v)
-{
-    v->action = "kept";
-    v->reason[0] = '\0';
-    v->pids = json_array();
-    if (l->code != SHMC_OK) {
-        snprintf(v->reason, sizeof v->reason, "%s", cli_reason(l->code));
-    } else if (l->live) {
-        gc_users(c, l, v);
-    } else if (topics && !l->topic) {
-        snprintf(v->reason, sizeof v->reason, "not a topic");
-    } else {
-        snprintf(v->reason, sizeof v->reason, "no live process has it open");
-        if (dry_run) v->action = "would remove";
-        else gc_remove(c, l, v);
-    }
-}
-
-static void
-gc_say(cli_table *t, cJSON *all, const cli_look *l, verdict *v)
-{
-    char text[SHMC_NAME_BYTES];
-
-    if (all != NULL) {
-        cJSON *o = json_object();
-        json_text(o, "name", l->name);
-        json_text(o, "action", v->action);
-        json_text(o, "reason", v->reason);
-        json_u64(o, "bytes", l->file_bytes);
-        json_add(o, "pids", v->pids);
-        json_push(all, o);
-        return;
-    }
-    cJSON_Delete(v->pids);
-    cli_clean(text, sizeof text, l->name);
-    cli_table_add(t, v->action);
-    cli_table_add(t, text);
-    cli_table_add(t, cli_bytes((double)l->file_bytes).s);
-    cli_table_add(t, v->reason);
-}
-
-static int
-gc_run(cli *c, int argc, char **argv)
-{
-    enum { DRY_RUN = CLI_OWN, TOPICS };
-    static const struct option options[] = {
-        { "dry-run", no_argument, NULL, DRY_RUN },
-        { "topics", no_argument, NULL, TOPICS }, CLI_OPTIONS
-    };
-    cli_table t = { 4, 0, 0, 0x04, NULL, NULL };
-    bool dry_run = false, topics = false;
-    cli_look *looks = NULL;
-    verdict v;
-    uint64_t bytes = 0;
-    int o, removed = 0;
-
-    while ((o = cli_next(c, argc, argv, options)) >= 0) {
-        dry_run |= o == DRY_RUN;
-        topics |= o == TOPICS;
-    }
-    cli_no_argument(c, argc, argv);
-    const int count = cli_look_all(c, &looks);
-    if (count < 0) return cli_fail("%s", shmc_last_error());
-    cJSON *all = c->json ? json_array() : NULL;
-    for (int i = 0; i < count; i++) {
-        gc_judge(c, &looks[i], dry_run, topics, &v);
-        if (v.action[0] == 'r' || v.action[0] == 'w') {
-            removed++;
-            bytes += looks[i].file_bytes;
-        }
-        gc_say(&t, all, &looks[i], &v);
-    }
-    free(looks);
-    if (all != NULL) {
-        json_print(all);
-        return 0;
-    }
-    cli_table_print(&t);
-    printf("%s %d of %d, %s\n", dry_run ? "would remove" : "removed", removed,
-           count, cli_bytes((double)bytes).s);
-    return 0;
-}
-
-const cli_verb verb_gc = {
-    "gc", "remove what no live process holds",
-    "usage: shmcomm gc [--dry-run] [--topics] [--json] [--dir DIR]\n"
-    "                  [--prefix PREFIX]\n"
-    "\n"
-    "Removes the segments that no live process has open, and says for every\n"
-    "file with the prefix what it did and why.  What is no segment is kept.\n"
-    "\n"
-    "  --dry-run  only say what would be done\n"
-    "  --topics   keep segments that are no topics: they may wait for a\n"
-    "             process to come back to their data\n",
-    gc_run
+    info_run, options, CLI_NAME, NULL
 };
