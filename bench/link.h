@@ -23,6 +23,7 @@ enum {
     LINK_MAX_RECEIVERS = 64,
     LINK_MAX_BYTES = 4 << 20,
     LINK_WINDOW = 32,               /* messages in a row to many receivers  */
+    LINK_TRIES = 1024,              /* fruitless ones before it yields      */
     LINK_HELLO_APART = 1000,        /* 0.1 ms, at most: queues hold few     */
     LINK_SAMPLES = 1 << 18,
     LINK_SOCKET_BYTES = 4 << 20,    /* asked for; the kernel may give less  */
@@ -255,6 +256,14 @@ link_await_all(int receivers, uint64_t messages)
 
 /* ---- the work ---------------------------------------------------------- */
 
+/* After a fruitless try, the t-th in a row: two that poll may share a core. */
+static inline void
+link_again(unsigned *t)
+{
+    if (++*t % LINK_TRIES == 0) shmi_yield();
+    else shmi_relax();
+}
+
 /* What K_send and K_recv are called from.  A sender says hello until all its
  * receivers have got something: no library tells as much by itself.       */
 #define LINK_MEET(K)                                                          \
@@ -277,14 +286,16 @@ link_await_all(int receivers, uint64_t messages)
     static inline uint64_t K##_next(K *l)                                     \
     {                                                                         \
         link_got got;                                                         \
+        unsigned t = 0;                                                       \
         do {                                                                  \
-            while (!K##_recv(l, &got)) shmi_relax();                          \
+            while (!K##_recv(l, &got)) link_again(&t);                        \
         } while (SHMI_UNLIKELY(got.number == LINK_HELLO));                    \
         return got.sum;                                                       \
     }                                                                         \
     static inline void K##_put(K *l, uint64_t number)                         \
     {                                                                         \
-        while (!K##_send(l, number)) shmi_relax();                            \
+        unsigned t = 0;                                                       \
+        while (!K##_send(l, number)) link_again(&t);                          \
     }
 
 /* A round trip: here -> there -> here.                                    */
