@@ -1,8 +1,9 @@
 #!/bin/bash
 # Each header compiles alone, twice, as C11 and C++17, by gcc and clang, with
 # every warning; as C11 with the implementation, on ck_pr, on __atomic, and
-# where ConcurrencyKit is absent.  Then one program is linked from a file with
-# the implementation and files without, C and C++.
+# where ConcurrencyKit is absent; and all of them together, optimised.  Then one
+# program is linked from a file with the implementation and files without, C
+# and C++.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 top=$PWD
@@ -53,11 +54,20 @@ for header in "${headers[@]}"; do
             plan "${run[@]}" "${back[@]}" "${c[@]}" "$work/$stem.impl"
             plan "${run[@]}" "${back[@]}" "${cxx[@]}" "$work/$stem.decl"
         done
-        # With optimisation the compiler sees, and warns of, more.
-        plan "$cc" -c -O2 -o "$work/$stem.$cc.o" "-I$top" "${c[@]}" "$work/$stem.impl"
-        plan "${run[@]}" -DNDEBUG "${c[@]}" "$work/$stem.impl"
-        plan "${run[@]}" -nostdinc -isystem "$("$cc" -print-file-name=include)" \
-            -isystem "$bare" -isystem "$bare/$multiarch" "${c[@]}" "$work/$stem.impl"
+    done
+    plan gcc -fsyntax-only "-I$top" -nostdinc \
+        -isystem "$(gcc -print-file-name=include)" \
+        -isystem "$bare" -isystem "$bare/$multiarch" "${c[@]}" "$work/$stem.impl"
+done
+# With optimisation the compiler sees, and warns of, more: all of them at once.
+{
+    echo '#define SHMCOMM_IMPLEMENTATION'
+    printf '#include "%s"\n' "${headers[@]}"
+} >"$work/all.impl"
+for cc in "${compilers[@]}"; do
+    for asserts in -UNDEBUG -DNDEBUG; do
+        plan "$cc" -c -O2 $asserts -o "$work/all$asserts.$cc.o" "-I$top" "${c[@]}" \
+            "$work/all.impl"
     done
 done
 
