@@ -171,8 +171,10 @@ typedef struct shmc_bcast {
     bool     quick;                 /* publisher: alone and lossy           */
     bool     reliable, waitable, asymmetric, alone, seated, lent;
     bool     overrun;               /* publisher: wait for no subscriber    */
+    bool     holding;               /* publisher: from hold on all stays    */
     uint64_t *intent, *head_shm;    /* publisher: words in its seat         */
     uint64_t gate;                  /* publisher: slowest cursor last seen  */
+    uint64_t hold;                  /* publisher: as a cursor, if holding   */
     uint64_t joined;                /* subscriber: losses count from here   */
     uint64_t first, kept;           /* subscriber: where it begins; seated:
                                        from here on all waits for it (I4)   */
@@ -247,6 +249,10 @@ SHMC_API int shmi_bcast_recv_pair(shmc_bcast *h, void *first,
                                   uint32_t first_bytes, void *buf,
                                   uint32_t cap);
 SHMC_API void shmi_bcast_room(shmc_bcast *h);
+
+/* Overwrite nothing that is in the ring now, as if a subscriber that has read
+ * none of it sat there; or no longer.  Of a reliable ring's publisher.    */
+SHMC_API void shmi_bcast_hold(shmc_bcast *h, bool on);
 
 /* ---- API: publishers --------------------------------------------------- */
 
@@ -413,7 +419,7 @@ SHMC_API int shmc_bcast_borrow(shmc_bcast *h, const void **data);
 
 /* Give the view back.  Errors  SHMC_ELAPPED it was overwritten meanwhile:
  * what was read may be torn; it counts as lost.  (A seated subscriber's
- * view cannot be.)                                                        */
+ * view cannot be, unless of history from before it sat down.)             */
 SHMC_API int shmc_bcast_release(shmc_bcast *h);
 SHMC_API int shmc_bcast_borrow_wait(shmc_bcast *h, const void **data,
                                     int64_t timeout_ns);
@@ -950,6 +956,7 @@ shmi_bcast_look(shmc_bcast *h, bool full)
     const uint64_t tail = least;
     uint64_t seats = shmi_load_rlx_64(&h->shm->seats);
     if (seats > h->max_subscribers) seats = h->max_subscribers;
+    if (h->holding && (int64_t)(h->hold - least) < 0) least = h->hold;
     for (uint64_t i = 0; i < seats; i++) {
         shmi_seat_shm *seat = &h->subs[i];
         uint64_t owner = shmi_load_acq_64(&seat->owner);
@@ -972,6 +979,18 @@ shmi_bcast_look(shmc_bcast *h, bool full)
         least = cursor;
     }
     h->gate = least;
+}
+
+SHMC_API void
+shmi_bcast_hold(shmc_bcast *h, bool on)
+{
+    /* Relaxed, as the stamps behind it: what is stale holds more.         */
+    const uint64_t tail = shmi_load_rlx_64(&h->shm->tail);
+
+    h->holding = on;
+    if (!on) return;
+    h->hold = shmi_bcast_first(h, tail, SHMC_BCAST_ALL);
+    h->gate = tail - h->slot_count;                 /* look before trusting */
 }
 
 /* Is a publisher other than us (`live`: one that lives) at `position`, or

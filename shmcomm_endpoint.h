@@ -69,6 +69,7 @@ typedef struct shmi_endpoint_wait {
     uint64_t look_ns;               /* when to look again                   */
     uint32_t epoch;
     bool     absent;                /* we looked, and there was none        */
+    bool     firm;                  /* who fills it has to wait for us      */
     char     name[SHMC_NAME_BYTES], dir[SHMC_DIR_BYTES];
     char     prefix[SHMC_PREFIX_BYTES];
 } shmi_endpoint_wait;
@@ -292,7 +293,8 @@ shmi_endpoint_wait_say(shmi_endpoint_wait *w)
     memset(&d, 0, sizeof d);
     d.dir = w->dir;
     d.prefix = w->prefix;
-    return shmi_name_await(&w->awaited, w->name, &d);
+    const int r = shmi_name_await(&w->awaited, w->name, &d);
+    return r == SHMC_OK && w->firm ? shmi_name_await_firmly(&w->awaited) : r;
 }
 
 SHMC_API int

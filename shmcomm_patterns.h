@@ -89,7 +89,9 @@ extern "C" {
 
 /* Subscribe to a topic, which need not exist yet: then receive waits for
  * it, and gets it from its first message on.  (It looks for the topic every
- * SHMC_TOPIC_POLL_NS; what was overwritten by then counts as lost.)
+ * SHMC_TOPIC_POLL_NS; what was overwritten by then counts as lost: in a
+ * reliable topic nothing, if it takes a seat and the name has no '/' at its
+ * end.)
  * A name with '/' at its end, `camera/`, subscribes to all topics under it,
  * up to max_topics: those that exist, with `history` of each, and those that
  * come, from their first message on.  "/" is all topics.  A topic that nobody
@@ -132,14 +134,16 @@ shmc_sub_recv(shmc_sub *sub, void *buf, uint32_t cap, int64_t timeout_ns)
 
 /* Look at the next message where it lies.  Believe nothing in it before
  * shmc_sub_release says SHMC_OK; SHMC_ELAPPED: it was overwritten while it
- * was looked at (never in a reliable topic).                              */
+ * was looked at (in a reliable topic only what was there before it joined, or
+ * by a publisher that drops the oldest).                                  */
 SHMC_API int shmc_sub_borrow(shmc_sub *sub, const void **data,
                              int64_t timeout_ns);
 SHMC_API int shmc_sub_release(shmc_sub *sub);
 
 /* Messages lost, because this subscriber was too slow: in all, and at the
  * last gap; as shmc_bcast_lost.  A reliable topic's seated subscribers lose
- * none from the moment they found it, unless a publisher drops the oldest.
+ * none from the moment they opened, or (of several topics) found it, unless a
+ * publisher drops the oldest.
  * Of several topics: of all, and of the one that was received from last.  */
 SHMC_API uint64_t shmc_sub_lost(const shmc_sub *sub);
 SHMC_API uint64_t shmc_sub_gap(const shmc_sub *sub);
@@ -324,6 +328,7 @@ shmi_sub_open_one(shmc_sub *sub, const char *topic, const shmc_sub_desc *d,
     sub->desc = *d;
     int r = shmi_endpoint_wait_begin(&sub->wait, topic, d->dir, d->prefix);
     if (r != SHMC_OK) return r;
+    sub->wait.firm = !d->watch && !d->conflate && !(d->flags & SHMC_READ_ONLY);
     sub->desc.dir = sub->desc.prefix = NULL;
     if (d->type_name != NULL) {
         snprintf(sub->type_name, sizeof sub->type_name, "%s", d->type_name);

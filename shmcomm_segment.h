@@ -303,6 +303,11 @@ SHMC_API int  shmi_name_await(shmc_segment *room, const char *name,
 SHMC_API void shmi_name_await_end(shmc_segment *room);
 SHMC_API bool shmi_name_awaited(const shmc_segment *s);
 
+/* Say as well that whoever fills what comes by that name has to wait for us;
+ * the same await_end ends it.                                             */
+SHMC_API int  shmi_name_await_firmly(shmc_segment *room);
+SHMC_API bool shmi_name_awaited_firmly(const shmc_segment *s);
+
 /* The same for all names under `under`, "a/b" for a/b/..., or "" for all.  */
 SHMC_API int  shmi_name_await_under(shmc_segment *room, const char *under,
                                     const shmc_segment_desc *desc);
@@ -925,15 +930,47 @@ shmi_name_await_end(shmc_segment *room)
     room->file[0] = '\0';
 }
 
-SHMC_API bool
-shmi_name_awaited(const shmc_segment *s)
+/* Is the byte locked by anybody?                                          */
+static bool
+shmi_name_byte_locked(const shmc_segment *s, uint64_t byte)
 {
     const int fd = shmi_dir_open_locks(s->dir);
 
     if (fd < 0) return false;
-    const bool awaited = shmi_lock_probe(fd, shmi_name_byte(s->file)) > 0;
+    const bool locked = shmi_lock_probe(fd, byte) > 0;
     shmi_close(fd);
-    return awaited;
+    return locked;
+}
+
+SHMC_API bool
+shmi_name_awaited(const shmc_segment *s)
+{
+    return shmi_name_byte_locked(s, shmi_name_byte(s->file));
+}
+
+/* No name has a '='.                                                      */
+static uint64_t
+shmi_name_firm_byte(const shmc_segment *s)
+{
+    char firm[sizeof s->file + 1];
+
+    snprintf(firm, sizeof firm, "%s=", s->file);
+    return shmi_name_byte(firm);
+}
+
+SHMC_API int
+shmi_name_await_firmly(shmc_segment *room)
+{
+    const int r = shmi_lock_try(room->fd, shmi_name_firm_byte(room), false);
+
+    return r < 0 ? shmi_fail_os(r, "wait for the name", room->name, room->dir,
+                                room->file) : SHMC_OK;
+}
+
+SHMC_API bool
+shmi_name_awaited_firmly(const shmc_segment *s)
+{
+    return shmi_name_byte_locked(s, shmi_name_firm_byte(s));
 }
 
 SHMC_API bool

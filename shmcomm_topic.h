@@ -129,6 +129,7 @@ SHMC_API int shmi_pub_send_wait(shmc_pub *pub, const void *data,
 
 /* Publish one message of 0..max_bytes bytes, by copy.  A lossy topic never
  * makes a publisher wait; a reliable one waits for its slowest subscriber
+ * (or one that waited for the topic before it was there, and is elsewhere)
  * up to timeout_ns (0: refuse this message instead; it is counted), or does
  * at once what when_full says.  A dead subscriber is given up within
  * SHMC_PEER_CHECK_NS; a stopped one is alive, so that a publisher without a
@@ -513,6 +514,29 @@ shmi_pub_welcome(const shmi_pub_opening *o)
     }
 }
 
+/* Who waits for a reliable topic to take a seat, but is elsewhere, gets all
+ * that is in it all the same: we overwrite nothing until the kernel says that
+ * it waits no more, seated or dead.  Whoever begins to wait after we looked
+ * finds the topic, and us in it.                                          */
+static void
+shmi_pub_hold(shmc_pub *pub)
+{
+    if (pub->ring.reliable && pub->when_full != SHMC_FULL_DROP_OLDEST &&
+        shmi_name_awaited_firmly(&pub->segment))
+        shmi_bcast_hold(&pub->ring, true);
+}
+
+/* Look whether that is over.  The lock first, then (in the ring) the seats:
+ * who let go of the one sits in the other.                                */
+static bool
+shmi_pub_let_go(shmc_pub *pub)
+{
+    if (!pub->ring.holding || pub->ring.epoch != shmi_fork_epoch ||
+        shmi_name_awaited_firmly(&pub->segment)) return false;
+    shmi_bcast_hold(&pub->ring, false);
+    return true;
+}
+
 static int
 shmi_topic_desc_check(const char *topic, const shmc_topic_desc *d)
 {
@@ -588,6 +612,7 @@ shmc_pub_open(shmc_pub *pub, const char *topic, const shmc_topic_desc *desc)
     }
     if (r >= 0) shmi_pub_begin(pub, o.desc);
     if (r == 1 && pub->ring.reliable) shmi_pub_welcome(&o);
+    if (r >= 0) shmi_pub_hold(pub);
     if (o.old.base != NULL) shmc_segment_close(&o.old);
     if (r == SHMC_EAGAIN)
         r = shmi_fail(SHMC_EBUSY, "publish on '%s': a publisher that makes the "
@@ -658,14 +683,23 @@ shmi_pub_try_commit(const shmi_pub_call *c)
 }
 
 static int
-shmi_pub_try(void *ctx)
+shmi_pub_try_once(const shmi_pub_call *c)
 {
-    shmi_pub_call *c = ctx;
-
-    if (++c->tries > SHMC_SPIN_TRIES) c->pub->ring.idle |= SHMI_BCAST_FULL - 1;
     return c->what == SHMI_PUB_SEND ? shmi_pub_try_send(c)
          : c->what == SHMI_PUB_LOAN ? shmi_pub_try_loan(c)
                                     : shmi_pub_try_commit(c);
+}
+
+static int
+shmi_pub_try(void *ctx)
+{
+    shmi_pub_call *c = ctx;
+    const bool slow = ++c->tries > SHMC_SPIN_TRIES;
+
+    if (slow) c->pub->ring.idle |= SHMI_BCAST_FULL - 1;
+    const int r = shmi_pub_try_once(c);
+    return r == SHMC_EAGAIN && (slow || c->tries == 1) && shmi_pub_let_go(c->pub)
+         ? shmi_pub_try_once(c) : r;
 }
 
 /* Do as when_full says where there is no room.                            */
@@ -750,6 +784,7 @@ shmi_pub_poll(void *socket, uint32_t events, bool thorough,
 {
     shmc_pub *pub = socket;
 
+    if (thorough) (void)shmi_pub_let_go(pub);
     pub->ring.overrun = pub->when_full == SHMC_FULL_DROP_OLDEST;
     const int r = shmi_bcast_poll(&pub->ring, events, thorough, spot);
     pub->ring.overrun = false;
