@@ -36,7 +36,8 @@ typedef struct shmc_bcast_desc {    /* zero: default, or what exists        */
     uint32_t slot_count;            /* power of two, 2..2^24 [1024]         */
     uint32_t max_bytes;             /* longest message, 1..2^30 [65536]     */
     uint32_t max_publishers;        /* 1..1024; 1 is fastest [16]           */
-    uint32_t max_subscribers;       /* seats if reliable, 1..4096 [64]      */
+    uint32_t max_subscribers;       /* seats if reliable, and as many places
+                                       of guests, 1..4096 [64]              */
     uint64_t arena_bytes;           /* a publisher's, multiple of 128
                                        [4 longest messages, at least 256
                                        KiB; none if max_bytes <= 96]        */
@@ -51,9 +52,9 @@ typedef struct shmc_bcast_desc {    /* zero: default, or what exists        */
     uint32_t mark;                  /* the caller's own, kept in the ring   */
 } shmc_bcast_desc;
 
-/* ---- shared layout, version 3 ------------------------------------------
+/* ---- shared layout, version 4 ------------------------------------------
  * head | tail | readable | writable | counts | publisher seats and arena
- * lines | subscriber seats | cells | arenas
+ * lines | subscriber seats | guests' places | cells | arenas
  *
  * A cell's stamp names the position p it is at and how far: (p + 1) << 2 |
  * BUSY, DONE or VOID, all modulo 2^64.
@@ -82,7 +83,7 @@ typedef struct shmc_bcast_desc {    /* zero: default, or what exists        */
  * W = only writer, R = reader, (..) = ordering edge named in the code.     */
 
 #define SHMI_BCAST_MAGIC 0x54534342u    /* "BCST" in memory                 */
-enum { SHMI_BCAST_VERSION = 3 };
+enum { SHMI_BCAST_VERSION = 4 };
 enum { SHMI_BUSY = 1, SHMI_DONE = 2, SHMI_VOID = 3 };
 enum { SHMI_RECORD_BYTES = 64, SHMI_BCAST_ARENA_BYTES = 262144 };
 /* Every so many fruitless looks in a row, a subscriber looks at tail, or at
@@ -127,7 +128,7 @@ SHMC_LAYOUT_SIZE(shmi_bcast_record_shm, SHMI_RECORD_BYTES);
 
 typedef struct shmi_bcast_shm {
     shmi_ring_head_shm head;        /* aux: max_bytes, arena_bytes,
-                                       max_subscribers, mark                */
+                                       max_subscribers, mark, guests        */
     uint64_t tail;                  /* W publishers (R3) R everybody (A3)   */
     uint8_t  pad0[SHMC_LINE - 8];
     shmi_bell_shm readable;         /* subscribers sleep here               */
@@ -152,8 +153,13 @@ SHMC_LAYOUT_SIZE(shmi_bcast_shm, 5 * SHMC_LINE);
 enum { SHMI_PUB_HEAD = 0, SHMI_PUB_USER = 1 };
 
 /* Words of a subscriber's seat.  A seat counts only while `active` equals
- * its owner: a newcomer's cursor is set before that.                      */
-enum { SHMI_SUB_CURSOR = 0, SHMI_SUB_ACTIVE = 1 };
+ * its owner: a newcomer's cursor is set before that.  A guest, who holds
+ * nobody up, has a place of the same kind to show how far it is: publishers
+ * never look at it, and its cursor may be behind.                         */
+enum { SHMI_SUB_CURSOR = 0, SHMI_SUB_ACTIVE = 1, SHMI_SUB_LOST = 2 };
+/* A guest says where it is every so many messages, or every eighth of a lap
+ * if that is less, and whenever it finds nothing.                         */
+enum { SHMI_BCAST_NOTE = 64 };
 
 /* ---- handles ----------------------------------------------------------- */
 
@@ -169,7 +175,8 @@ typedef struct shmc_bcast {
     uint32_t small;                 /* publisher: fewer bytes go in a cell  */
     uint32_t epoch, role, seat, idle;
     bool     quick;                 /* publisher: alone and lossy           */
-    bool     reliable, waitable, asymmetric, alone, seated, lent;
+    bool     reliable, waitable, asymmetric, alone, lent;
+    bool     seated, guest;         /* subscriber: what its place is        */
     bool     overrun;               /* publisher: wait for no subscriber    */
     bool     holding;               /* publisher: from hold on all stays    */
     uint64_t *intent, *head_shm;    /* publisher: words in its seat         */
@@ -183,11 +190,14 @@ typedef struct shmc_bcast {
                                        publisher: looks while it overran    */
     uint64_t blocked_at, trust_ns;  /* subscriber: waits for next's taker   */
     uint64_t *cursor;               /* subscriber: word in its seat         */
+    uint64_t note;                  /* subscriber: says where it is whenever
+                                       next has none of these bits          */
     uint64_t arena_bytes, low, head, offset;    /* publisher's own arena    */
     uint64_t lent_at;               /* subscriber: arena count borrowed     */
-    uint32_t max_bytes, slot_count, max_publishers, max_subscribers, mark;
+    uint32_t max_bytes, slot_count, max_publishers, max_subscribers;
+    uint32_t max_guests, mark;
     uint32_t lent_bytes, lent_seat;
-    shmi_seat_shm *pubs, *subs;
+    shmi_seat_shm *pubs, *subs, *guests;
     shmi_bcast_arena_shm *arena_lines;
     uint8_t *arenas;
     shmc_segment *segment;          /* NULL: caller-supplied memory         */
@@ -200,6 +210,7 @@ typedef struct shmc_bcast_stats {
     uint64_t voids;                 /* of these, left empty                 */
     uint64_t dropped;               /* dead subscribers given up            */
     uint32_t publishers, subscribers;   /* seats taken (reliable only)      */
+    uint32_t guests;                /* places of who holds nobody up        */
     uint64_t lag;                   /* of the slowest seated subscriber     */
 } shmc_bcast_stats;
 
@@ -249,6 +260,7 @@ SHMC_API int shmi_bcast_recv_pair(shmc_bcast *h, void *first,
                                   uint32_t first_bytes, void *buf,
                                   uint32_t cap);
 SHMC_API void shmi_bcast_room(shmc_bcast *h);
+SHMC_API void shmi_bcast_note(const shmc_bcast *h);
 
 /* Overwrite nothing that is in the ring now, as if a subscriber that has read
  * none of it sat there; or no longer.  Of a reliable ring's publisher.    */
@@ -402,7 +414,7 @@ shmc_bcast_recv(shmc_bcast *h, void *buf, uint32_t cap)
         return shmi_bcast_recv_any(h, buf, cap);
     h->next++;
     h->idle = 0;
-    if (h->seated) shmi_bcast_room(h);
+    if ((h->next & h->note) == 0) shmi_bcast_room(h);
     return (int)bytes;
 }
 
@@ -456,10 +468,11 @@ SHMC_INLINE uint64_t shmc_bcast_gap(const shmc_bcast *h) { return h->gap; }
 /* >>geometry */
 
 typedef struct shmi_bcast_geometry {
-    uint64_t pubs_at, arena_lines_at, subs_at, cells_at, arenas_at, total;
+    uint64_t pubs_at, arena_lines_at, subs_at, guests_at, cells_at, arenas_at;
+    uint64_t total;
     uint64_t arena_bytes;
     uint32_t slot_count, max_bytes, publishers, subscribers, mode, waitable, flags;
-    uint32_t mark;
+    uint32_t guests, mark;
 } shmi_bcast_geometry;
 
 static uint64_t
@@ -474,7 +487,8 @@ shmi_bcast_place(shmi_bcast_geometry *g)
     g->pubs_at = sizeof(shmi_bcast_shm);
     g->arena_lines_at = g->pubs_at + (uint64_t)g->publishers * SHMC_LINE;
     g->subs_at = g->arena_lines_at + (uint64_t)g->publishers * SHMC_LINE;
-    g->cells_at = g->subs_at + (uint64_t)g->subscribers * SHMC_LINE;
+    g->guests_at = g->subs_at + (uint64_t)g->subscribers * SHMC_LINE;
+    g->cells_at = g->guests_at + (uint64_t)g->guests * SHMC_LINE;
     g->arenas_at = g->cells_at + (uint64_t)g->slot_count * SHMC_LINE;
     g->total = g->arenas_at + g->publishers * g->arena_bytes;
 }
@@ -493,7 +507,7 @@ shmi_bcast_check(const shmi_bcast_geometry *g, uint32_t max_subscribers)
         { "max_publishers", "1..1024", g->publishers,
           g->publishers >= 1 && g->publishers <= 1024 },
         { "max_subscribers", "1..4096", max_subscribers,
-          max_subscribers <= 4096 },
+          max_subscribers <= 4096 && g->guests <= 4096 },
         { "mode", "SHMC_LOSSY (1) or SHMC_RELIABLE (2)", g->mode,
           g->mode == (g->subscribers == 0 ? SHMC_LOSSY : SHMC_RELIABLE) },
         { "waitable", "0 or 1", g->waitable, g->waitable <= 1 },
@@ -525,8 +539,8 @@ shmi_bcast_geometry_of(const shmc_bcast_desc *desc, shmi_bcast_geometry *g)
     g->mode = d->mode ? d->mode : SHMC_LOSSY;
     g->waitable = d->waitable;
     g->mark = d->mark;
-    if (g->mode == SHMC_RELIABLE)
-        g->subscribers = d->max_subscribers ? d->max_subscribers : 64;
+    g->guests = d->max_subscribers ? d->max_subscribers : 64;
+    if (g->mode == SHMC_RELIABLE) g->subscribers = g->guests;
     g->arena_bytes = d->arena_bytes;
     if (g->arena_bytes == 0 && g->max_bytes > SHMC_BCAST_INLINE_BYTES) {
         const uint64_t four = 4 * shmi_bcast_record_span(g->max_bytes);
@@ -574,6 +588,7 @@ shmi_bcast_init(void *mem, uint64_t bytes, const void *geometry)
     head.aux[1] = g->arena_bytes;
     head.aux[2] = g->subscribers;
     head.aux[3] = g->mark;
+    head.aux[4] = g->guests;
     shmi_ring_publish(&shm->head, &head);
     return SHMC_OK;
 }
@@ -602,6 +617,7 @@ shmi_bcast_geometry_in(const shmi_ring_head_shm *head, shmi_bcast_geometry *g)
     g->mode = head->mode;
     g->waitable = (head->flags & SHMI_RING_WAITABLE) != 0;
     g->mark = (uint32_t)head->aux[3];
+    g->guests = (uint32_t)head->aux[4];
 }
 
 /* Check the head, which is untrusted, and point the handle's parts.       */
@@ -623,6 +639,7 @@ shmi_bcast_point(shmc_bcast *h, void *mem, uint64_t bytes, shmi_bcast_geometry *
     h->pubs = (void *)((uint8_t *)mem + g->pubs_at);
     h->arena_lines = (void *)((uint8_t *)mem + g->arena_lines_at);
     h->subs = (void *)((uint8_t *)mem + g->subs_at);
+    h->guests = (void *)((uint8_t *)mem + g->guests_at);
     h->cells = (void *)((uint8_t *)mem + g->cells_at);
     h->arenas = (uint8_t *)mem + g->arenas_at;
     h->mask = g->slot_count - 1;
@@ -630,6 +647,7 @@ shmi_bcast_point(shmc_bcast *h, void *mem, uint64_t bytes, shmi_bcast_geometry *
     h->max_bytes = g->max_bytes;
     h->max_publishers = g->publishers;
     h->max_subscribers = g->subscribers;
+    h->max_guests = g->guests;
     h->arena_bytes = g->arena_bytes;
     h->mark = g->mark;
     h->reliable = g->mode == SHMC_RELIABLE;
@@ -762,6 +780,34 @@ shmi_bcast_count_seat(const shmc_bcast *h)
                      "damaged");
 }
 
+/* Take a guest's place, if there is one: all goes well without it.        */
+static void
+shmi_bcast_be_guest(shmc_bcast *h)
+{
+    const uint64_t eighth = h->slot_count / 8 ? h->slot_count / 8 : 1;
+
+    h->note = UINT64_MAX;
+    if (h->segment != NULL && h->segment->read_only) return;
+    const int r = shmi_seat_try(h->segment, h->guests, h->max_guests, NULL, NULL);
+    if (r < 0) return;
+    h->seat = (uint32_t)r;
+    h->guest = true;
+    h->cursor = &h->guests[h->seat].word[SHMI_SUB_CURSOR];
+    h->note = (eighth < SHMI_BCAST_NOTE ? eighth : SHMI_BCAST_NOTE) - 1;
+}
+
+/* Show what a subscriber lost and, of a guest, where it is.  Relaxed: nothing
+ * depends on either.                                                      */
+SHMC_API void
+shmi_bcast_note(const shmc_bcast *h)
+{
+    shmi_seat_shm *seats = h->seated ? h->subs : h->guests;
+
+    if (!h->seated && !h->guest) return;
+    if (h->guest) shmi_store_rlx_64(h->cursor, h->next);
+    shmi_store_rlx_64(&seats[h->seat].word[SHMI_SUB_LOST], h->lost);
+}
+
 static int
 shmi_bcast_join_subscriber(shmc_bcast *h, uint32_t role, int32_t history)
 {
@@ -791,11 +837,14 @@ shmi_bcast_join_subscriber(shmc_bcast *h, uint32_t role, int32_t history)
          * so that nothing from here on is overwritten unread (I4).        */
         shmi_fence_sc();
         tail = shmi_load_acq_64(&h->shm->tail);
+    } else {
+        shmi_bcast_be_guest(h);
     }
     h->joined = h->kept = tail;
     h->next = h->first = shmi_bcast_first(h, tail, history);
     h->blocked_at = h->next - 1;
     if (h->seated) shmi_store_rlx_64(h->cursor, h->next);   /* behind F2    */
+    shmi_bcast_note(h);
     if (history == SHMI_BCAST_BEGIN) h->joined = h->next = 0;
     return SHMC_OK;
 }
@@ -914,6 +963,7 @@ shmc_bcast_close(shmc_bcast *h)
             shmi_seat_drop(&h->subs[h->seat]);
             if (h->waitable) shmi_bell_ring(&h->shm->writable, h->asymmetric);
         }
+        if (h->guest) shmi_seat_drop(&h->guests[h->seat]);
     }
     h->shm = NULL;
     h->ready = 0;
@@ -940,6 +990,8 @@ shmc_bcast_stats_get(const shmc_bcast *h, shmc_bcast_stats *out)
         const uint64_t lag = out->sent - shmi_load_rlx_64(&seat->word[SHMI_SUB_CURSOR]);
         if (lag <= h->slot_count && lag > out->lag) out->lag = lag;
     }
+    for (uint32_t i = 0; i < h->max_guests; i++)
+        out->guests += shmi_load_rlx_64(&h->guests[i].owner) != 0;
     return SHMC_OK;
 }
 
@@ -1334,6 +1386,7 @@ shmi_bcast_skip(shmc_bcast *h, uint64_t to)
     if ((int64_t)(to - from) <= 0) return SHMC_OK;
     h->gap = to - from;
     h->lost += h->gap;
+    shmi_bcast_note(h);
     return SHMC_ELAPPED;
 }
 
@@ -1410,6 +1463,7 @@ shmi_bcast_next(shmc_bcast *h)
      * lines alone, but look now and then whether the next cell was passed
      * by, and more rarely at tail.                                        */
     const bool thorough = ++h->idle % SHMI_BCAST_IDLE == 0;
+    if (h->guest && (thorough || h->idle == 1)) shmi_bcast_note(h);
     if (!thorough) {
         if (h->alone || h->idle % SHMI_BCAST_PEEK != 0) return SHMC_EAGAIN;
         const uint64_t behind = h->next + 1;
@@ -1423,13 +1477,17 @@ shmi_bcast_next(shmc_bcast *h)
     return shmi_bcast_inspect(h, stamp_at);
 }
 
-/* Tell publishers how far a seated subscriber is; ring for a sleeping one
- * each quarter of a lap.                                                  */
+/* Tell how far a subscriber is.  Publishers look at a seated one: ring for a
+ * sleeping one each quarter of a lap.                                     */
 SHMC_API void
 shmi_bcast_room(shmc_bcast *h)
 {
     const uint64_t quarter = h->slot_count / 4 ? h->slot_count / 4 : 1;
 
+    if (!h->seated) {
+        shmi_bcast_note(h);
+        return;
+    }
     shmi_store_rel_64(h->cursor, h->next);                  /* R5 -> A5     */
     if (h->waitable && h->next % quarter == 0)
         shmi_bell_ring(&h->shm->writable, h->asymmetric);
@@ -1487,8 +1545,8 @@ shmi_bcast_pass(shmc_bcast *h)
 {
     h->next++;
     h->idle = 0;
+    if ((h->next & h->note) == 0) shmi_bcast_room(h);
     if (!h->seated) return;
-    shmi_bcast_room(h);
     /* Large ones fill an arena long before they fill the ring.            */
     if (h->waitable && h->lent_bytes > h->arena_bytes / 16)
         shmi_bell_ring(&h->shm->writable, h->asymmetric);
@@ -1733,6 +1791,7 @@ shmi_bcast_poll(void *ring, uint32_t events, bool thorough,
     spot->slice_ns = deaf ? SHMI_DEAF_NS
                    : !reads || h->blocked_at == h->next ? SHMC_PEER_CHECK_NS
                                                         : SHMC_RECHECK_NS;
+    if (thorough && r != 1) shmi_bcast_note(h);
     /* Publishers that wait for room learn how far we are before we sleep. */
     if (thorough && h->seated && r != 1) {
         shmi_store_rel_64(h->cursor, h->next);              /* R5 -> A5     */

@@ -429,9 +429,10 @@ shmi_sub_newest(shmc_sub *sub)
 static void
 shmi_sub_conflated(shmc_sub *sub)
 {
-    if (!sub->desc.conflate) return;
+    if (!sub->desc.conflate || sub->ring.lost == 0) return;
     sub->skipped += sub->ring.lost;
     sub->ring.lost = 0;
+    shmi_bcast_note(&sub->ring);
 }
 
 /* Is there a restart to tell of before the next message?                  */

@@ -287,8 +287,10 @@ SHMC_API void shmi_role_drop(const shmc_segment *s, uint64_t *word);
  * end; it must be idempotent: several processes may run it at once, and one
  * that was stopped runs on when the seat is already somebody else's.  It
  * returns 0, or a negative code if the seat must stay as it is for now.
- * Returns the seat's index, or SHMC_ELIMIT.                               */
+ * Returns the seat's index, or SHMC_ELIMIT, of which _try says nothing.    */
 typedef int (*shmi_settle_fn)(void *ctx, uint32_t seat);
+SHMC_API int  shmi_seat_try(const shmc_segment *s, shmi_seat_shm *seats,
+                            uint32_t count, shmi_settle_fn settle, void *ctx);
 SHMC_API int  shmi_seat_claim(const shmc_segment *s, shmi_seat_shm *seats,
                               uint32_t count, shmi_settle_fn settle,
                               void *ctx);
@@ -721,8 +723,8 @@ shmi_role_drop(const shmc_segment *s, uint64_t *word)
 }
 
 SHMC_API int
-shmi_seat_claim(const shmc_segment *s, shmi_seat_shm *seats, uint32_t count,
-                shmi_settle_fn settle, void *ctx)
+shmi_seat_try(const shmc_segment *s, shmi_seat_shm *seats, uint32_t count,
+              shmi_settle_fn settle, void *ctx)
 {
     const uint64_t self = shmi_owner_self(s);
 
@@ -741,6 +743,16 @@ shmi_seat_claim(const shmc_segment *s, shmi_seat_shm *seats, uint32_t count,
         shmi_store_rel_64(&seats[i].intent, 0);
         return (int)i;
     }
+    return SHMC_ELIMIT;
+}
+
+SHMC_API int
+shmi_seat_claim(const shmc_segment *s, shmi_seat_shm *seats, uint32_t count,
+                shmi_settle_fn settle, void *ctx)
+{
+    const int r = shmi_seat_try(s, seats, count, settle, ctx);
+
+    if (r != SHMC_ELIMIT) return r;
     return shmi_fail(SHMC_ELIMIT, "segment '%s': all %u seats of the object are "
                      "taken; create it with more", s ? s->name : "(memory)",
                      count);

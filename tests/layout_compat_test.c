@@ -618,10 +618,11 @@ static void
 a_broadcast_ring_has_the_frozen_bytes(void **state)
 {
     static const char frozen[] =
-        "00000 4243535403000000 000b000000000000\n"
+        "00000 4243535404000000 800b000000000000\n"
         "00016 8000000004000000 8000000001000000\n"
         "00032 0200000002000000 6400000000000000\n"
         "00048 0002000000000000 0100000000000000\n"
+        "00064 0000000000000000 0100000000000000\n"
         "00128 0400000000000000 0000000000000000\n"
         "00528 0100000000000000 0000000000000000\n"
         "00640 ffffffffffffffff 0000000000000000\n"
@@ -630,38 +631,43 @@ a_broadcast_ring_has_the_frozen_bytes(void **state)
         "01024 c000000000000000 0000000000000000\n"
         "01152 ffffffffffffffff 0000000000000000\n"
         "01168 0300000000000000 ffffffffffffffff\n"
-        "01280 0600000000000000 6100000001000000\n"
-        "01408 0a00000000000000 6100000001000000\n"
-        "01424 c000000000000000 0000000000000000\n"
-        "01536 0e00000000000000 6100000001000000\n"
-        "01552 0002000000000000 0000000000000000\n"
-        "01664 1200000000000000 0d00000000000000\n"
-        "01696 736d616c6c206d65 7373616765000000\n"
-        "02304 0200000000000000 c000000000000000\n"
-        "02368 6c61726765206d65 7373616765000000\n"
-        "02496 0100000000000000 c000000000000000\n"
-        "02560 6c61726765206d65 7373616765000000\n"
-        "02688 fdffffffffffffff 8000000000000000\n";
+        "01280 ffffffffffffffff 0000000000000000\n"
+        "01296 0100000000000000 0000000000000000\n"
+        "01312 0100000000000000 0000000000000000\n"
+        "01408 0600000000000000 6100000001000000\n"
+        "01536 0a00000000000000 6100000001000000\n"
+        "01552 c000000000000000 0000000000000000\n"
+        "01664 0e00000000000000 6100000001000000\n"
+        "01680 0002000000000000 0000000000000000\n"
+        "01792 1200000000000000 0d00000000000000\n"
+        "01824 736d616c6c206d65 7373616765000000\n"
+        "02432 0200000000000000 c000000000000000\n"
+        "02496 6c61726765206d65 7373616765000000\n"
+        "02624 0100000000000000 c000000000000000\n"
+        "02688 6c61726765206d65 7373616765000000\n"
+        "02816 fdffffffffffffff 8000000000000000\n";
     const shmc_bcast_desc d = { .slot_count = 4, .max_bytes = 100,
                                 .max_publishers = 2, .max_subscribers = 1,
                                 .arena_bytes = 512, .mode = SHMC_RELIABLE,
                                 .waitable = 1 };
     char large[100] = "large message", got[100];
-    shmc_bcast p, q, s;
+    shmc_bcast p, q, s, guest;
 
     (void)state;
     image_clear();
     const int64_t bytes = shmc_bcast_size_for(&d);
-    assert_int_equal(bytes, 640 + 2 * 256 + 128 + 4 * 128 + 2 * 512);
+    assert_int_equal(bytes, 640 + 2 * 256 + 128 + 128 + 4 * 128 + 2 * 512);
     OK(shmc_bcast_format(image, (uint64_t)bytes, &d));
     OK(shmc_bcast_map(&p, image, (uint64_t)bytes, SHMC_PRODUCER, 0));
     OK(shmc_bcast_map(&q, image, (uint64_t)bytes, SHMC_PRODUCER, 0));
     OK(shmc_bcast_map(&s, image, (uint64_t)bytes, SHMC_CONSUMER, 0));
+    OK(shmc_bcast_map(&guest, image, (uint64_t)bytes, SHMC_WATCHER, 0));
     for (int i = 0; i < 3; i++) {           /* the third makes a filler     */
         OK(shmc_bcast_send(&q, large, 97));
         assert_int_equal(shmc_bcast_recv(&s, got, sizeof got), 97);
     }
     OK(shmc_bcast_send(&p, "small message", 13));
+    assert_int_equal(shmc_bcast_recv(&guest, got, sizeof got), SHMC_ELAPPED);
     image_is("a broadcast ring", image, (size_t)bytes, frozen);
 }
 

@@ -25,8 +25,9 @@ int main(void)
     static shmc_mpmc mpmc;
     static shmc_latest latest;
     static shmc_pub pub, lossy;
-    static shmc_sub sub;
+    static shmc_sub sub, quick, slow;
     const shmc_topic_desc desc = { .mode = SHMC_RELIABLE, .depth = 64 };
+    const shmc_topic_desc log = { .depth = 4 };
     char value[64] = "value";
     const shmc_segment_desc zoo = { .label = "z\"o\\o\n\xff" };
     if (shmc_segment_open(&s, "zoo", &zoo) != SHMC_OK ||
@@ -41,13 +42,17 @@ int main(void)
         shmc_latest_open(&latest, &s, "latest", NULL, SHMC_PRODUCER) != SHMC_OK ||
         shmc_latest_write(&latest, value, 64) != SHMC_OK ||
         shmc_pub_open(&pub, "robot/arm", &desc) != SHMC_OK ||
-        shmc_pub_open(&lossy, "robot/log", NULL) != SHMC_OK ||
+        shmc_pub_open(&lossy, "robot/log", &log) != SHMC_OK ||
+        shmc_sub_open(&quick, "robot/log", NULL) != SHMC_OK ||
+        shmc_sub_open(&slow, "robot/log", NULL) != SHMC_OK ||
         shmc_sub_open(&sub, "robot/arm", NULL) != SHMC_OK)
         return 1;
     for (int i = 0; i < 8; i++)
         if (shmc_pub_send(&pub, value, 10, 0) != SHMC_OK ||
-            shmc_pub_send(&lossy, value, 30, 0) != SHMC_OK) return 1;
-    if (shmc_sub_recv(&sub, value, sizeof value, 0) != 10) return 1;
+            shmc_pub_send(&lossy, value, 30, 0) != SHMC_OK ||
+            shmc_sub_recv(&quick, value, sizeof value, 0) != 30) return 1;
+    if (shmc_sub_recv(&sub, value, sizeof value, 0) != 10 ||
+        shmc_sub_recv(&slow, value, sizeof value, 0) != 30) return 1;
     puts("ready");
     fflush(stdout);
     for (int c; (c = getchar()) != EOF; )   /* each byte sends ten more    */
@@ -70,11 +75,14 @@ bytes >"$work/before"
 
 check "lag of a reliable topic" run 0 lag robot/arm
 check "tells the ring" out_has '^topic: broadcast, 8 messages so far, 7 waiting, 0 lost, 0 died$'
-check "tells the publisher" out_has "^  publisher +0 +$zoo  alive  -\$"
+check "tells the publisher" out_has "^  publisher +0 +$zoo  alive     -  -\$"
 check "tells the subscriber" \
-    out_has "^  subscriber +0 +$zoo  alive  7 \(10\.9 % of 64\)\$"
+    out_has "^  subscriber +0 +$zoo  alive     0  7 \(10\.9 % of 64\)\$"
 check "lag of a lossy topic" run 0 lag robot/log
-check "says what it cannot tell" out_has 'lossy ring take no seat'
+check "tells who is up to date" \
+    out_has "^  subscriber +0 +$zoo  alive     0  0 \(0\.0 % of 4\)\$"
+check "tells who is behind, and what it lost" \
+    out_has "^  subscriber +1 +$zoo  alive     5  2 \(50\.0 % of 4\)\$"
 check "lag of a segment" run 0 lag zoo
 check "tells the queue" out_has '^spsc: spsc, 1 messages so far, 1 waiting,'
 check "tells the record queue" out_has '^recq: recq, 32 bytes so far, 32 waiting,'
@@ -146,6 +154,8 @@ check "counts counters" out_has \
     '^shmcomm_counter_total\{segment="zoo",object="ticks",kind="counter"\} 41$'
 check "tells the lag" out_has \
     "^shmcomm_reader_lag\{segment=\"robot/arm\",object=\"topic\",seat=\"0\",pid=\"$zoo\",alive=\"true\"\} 7\$"
+check "tells the loss" out_has \
+    "^shmcomm_reader_lost_messages_total\{segment=\"robot/log\",object=\"topic\",seat=\"1\",pid=\"$zoo\",alive=\"true\"\} 5\$"
 check "tells bytes with their unit" out_has '^# UNIT shmcomm_segment_size_bytes bytes$'
 check "escapes what people call themselves" \
     grep -Fqx "shmcomm_participant_alive{segment=\"zoo\",slot=\"0\",pid=\"$zoo\",label=\"z\\\"o\\\\o\\n?\"} 1" "$work/metrics"

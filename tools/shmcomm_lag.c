@@ -34,6 +34,7 @@ lag_json(cJSON *all, const sample_object *o)
         json_i64(p, "pid", u->pid);
         json_bool(p, "alive", u->alive);
         if (u->has_lag) json_u64(p, "lag", u->lag);
+        if (u->has_lost) json_u64(p, "lost", u->lost);
         json_push(users, p);
     }
     json_add(j, "users", users);
@@ -43,8 +44,10 @@ lag_json(cJSON *all, const sample_object *o)
 static void
 lag_users(const sample_object *o)
 {
-    static const char *const titles[] = { "ROLE", "SEAT", "PID", "STATE", "LAG" };
-    cli_table t = { 5, 0, 0, 0x06, "  ", NULL };
+    static const char *const titles[] = {
+        "ROLE", "SEAT", "PID", "STATE", "LOST", "LAG"
+    };
+    cli_table t = { 6, 0, 0, 0x16, "  ", NULL };
     char text[64];
 
     for (size_t i = 0; i < t.columns; i++) cli_table_add(&t, titles[i]);
@@ -55,6 +58,7 @@ lag_users(const sample_object *o)
         snprintf(text, sizeof text, "%d", (int)u->pid);
         cli_table_add(&t, u->pid != 0 ? text : "-");
         cli_table_add(&t, u->alive ? "alive" : "died");
+        cli_table_add(&t, u->has_lost ? cli_u64(u->lost).s : "-");
         snprintf(text, sizeof text, "%llu (%.1f %% of %llu)",
                  (unsigned long long)u->lag,
                  o->capacity ? 100.0 * (double)u->lag / (double)o->capacity : 0,
@@ -75,9 +79,6 @@ lag_text(const sample_object *o)
            o->unit, (unsigned long long)o->used, (unsigned long long)o->lost,
            o->dead);
     if (o->user_count != 0) lag_users(o);
-    if (o->lossy)
-        puts("  Subscribers of a lossy ring take no seat; each knows for itself "
-             "what it lost.");
 }
 
 static int
@@ -123,8 +124,8 @@ const cli_verb verb_lag = {
     "\n"
     "Tells of each queue, ring and cell of a topic or segment who has a seat\n"
     "or a role in it, whether that process is alive, how many messages (of a\n"
-    "record queue: bytes) it has not taken yet, and what was lost.  Looks on\n"
-    "without being seen.\n"
+    "record queue: bytes) it has not taken yet, and what was lost, by each\n"
+    "subscriber and in all.  Looks on without being seen.\n"
     "\n"
     "  --object OBJECT  only this one\n",
     lag_run, options, CLI_NAME, NULL

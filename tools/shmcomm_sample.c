@@ -67,6 +67,7 @@ users_count(sample_object *o)
     for (size_t i = 0; i < o->user_count; i++) {
         const sample_user *u = &o->users[i];
         dead += !u->alive;
+        o->missed += u->lost;
         o->readers += u->alive && u->has_lag;
         o->writers += u->alive && !u->has_lag;
         if (u->has_lag && u->lag > o->used) o->used = u->lag;
@@ -96,6 +97,20 @@ bcast_mean(const shmc_bcast *h, uint64_t tail)
                                                           : mean;
 }
 
+/* How far a subscriber is, and what it lost, as it says in its place.      */
+static void
+bcast_reader(const shmc_bcast *h, const shmi_seat_shm *seat, sample_user *u)
+{
+    if (u == NULL) return;
+    /* The cursor first: tail can only have grown since.                   */
+    const uint64_t cursor = shmi_load_acq_64(&seat->word[SHMI_SUB_CURSOR]);
+    const uint64_t lag = shmi_load_acq_64(&h->shm->tail) - cursor;
+
+    u->has_lag = u->has_lost = true;
+    u->lag = lag <= h->slot_count ? lag : h->slot_count;
+    u->lost = shmi_load_rlx_64(&seat->word[SHMI_SUB_LOST]);
+}
+
 static int
 bcast_take(shmc_segment *s, sample_object *o)
 {
@@ -106,16 +121,14 @@ bcast_take(shmc_segment *s, sample_object *o)
     if (r != SHMC_OK) return r;
     for (uint32_t i = 0; i < h.max_publishers; i++)
         user_of_seat(o, s, &h.pubs[i], "publisher", i);
-    for (uint32_t i = 0; i < h.max_subscribers; i++) {
-        sample_user *u = user_of_seat(o, s, &h.subs[i], "subscriber", i);
-        if (u == NULL) continue;
-        /* The cursor first: tail can only have grown since.               */
-        const uint64_t cursor =
-            shmi_load_acq_64(&h.subs[i].word[SHMI_SUB_CURSOR]);
-        const uint64_t lag = shmi_load_acq_64(&h.shm->tail) - cursor;
-        u->has_lag = true;
-        u->lag = lag <= h.slot_count ? lag : h.slot_count;
-    }
+    for (uint32_t i = 0; i < h.max_subscribers; i++)
+        bcast_reader(&h, &h.subs[i],
+                     user_of_seat(o, s, &h.subs[i], "subscriber", i));
+    for (uint32_t i = 0; i < h.max_guests; i++)
+        bcast_reader(&h, &h.guests[i],
+                     user_of_seat(o, s, &h.guests[i],
+                                  h.reliable ? "watcher" : "subscriber",
+                                  h.max_subscribers + i));
     shmc_bcast_stats_get(&h, &st);
     o->in = st.sent;
     o->lost = st.voids;

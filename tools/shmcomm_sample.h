@@ -13,8 +13,9 @@ typedef struct sample_user {
     const char *role;               /* publisher, subscriber, producer ...  */
     uint32_t seat;
     int32_t  pid;                   /* 0: died, and its slot is another's   */
-    bool     alive, has_lag;
+    bool     alive, has_lag, has_lost;
     uint64_t lag;                   /* what is there and it has not taken   */
+    uint64_t lost;                  /* what it was too slow for, so far     */
 } sample_user;
 
 typedef struct sample_object {
@@ -25,8 +26,9 @@ typedef struct sample_object {
     uint64_t in;                    /* what was put in so far               */
     uint64_t used, capacity;        /* what waits to be taken, at most      */
     uint64_t lost;                  /* positions given up, messages dropped */
+    uint64_t missed;                /* what those that read now lost        */
     double   message_bytes;         /* of one, on average; or at most       */
-    bool     lossy;                 /* readers keep their place to themselves */
+    bool     lossy;                 /* nobody waits for readers             */
     uint32_t writers, readers, dead;
     sample_user *users;
     size_t   user_count;

@@ -164,21 +164,19 @@ objects(const sample *s)
 }
 
 static void
-readers(const sample *s)
+readers(const sample *s, const char *name, bool lost)
 {
-    family("reader_lag", "gauge", NULL,
-           "What a reader has not taken yet: messages, or a queue's bytes.");
     for (size_t i = 0; i < s->count; i++) {
         const sample_object *o = &s->objects[i];
-        for (size_t u = 0; u < o->user_count; u++) {
-            if (!o->users[u].has_lag) continue;
-            fputs("shmcomm_reader_lag{", stdout);
+        for (size_t k = 0; k < o->user_count; k++) {
+            const sample_user *u = &o->users[k];
+            if (lost ? !u->has_lost : !u->has_lag) continue;
+            printf("shmcomm_%s{", name);
             label("segment", o->segment);
             label(",object", o->name);
-            printf(",seat=\"%u\",pid=\"%d\",alive=\"%s\"} %llu\n",
-                   o->users[u].seat, (int)o->users[u].pid,
-                   o->users[u].alive ? "true" : "false",
-                   (unsigned long long)o->users[u].lag);
+            printf(",seat=\"%u\",pid=\"%d\",alive=\"%s\"} %llu\n", u->seat,
+                   (int)u->pid, u->alive ? "true" : "false",
+                   (unsigned long long)(lost ? u->lost : u->lag));
         }
     }
 }
@@ -218,7 +216,12 @@ stat_metrics(const cli *c)
     if (status != 0) return status;
     segments(&s);
     objects(&s);
-    readers(&s);
+    family("reader_lag", "gauge", NULL,
+           "What a reader has not taken yet: messages, or a queue's bytes.");
+    readers(&s, "reader_lag", false);
+    family("reader_lost_messages", "counter", "messages",
+           "What a subscriber was too slow for.");
+    readers(&s, "reader_lost_messages_total", true);
     participants(c, &s);
     puts("# EOF");
     sample_free(&s);

@@ -37,7 +37,9 @@ row_of(const sample *before, const sample *now, const sample_object *o)
     const uint64_t in = old != NULL ? old->in : 0;
     const uint64_t lost = old != NULL ? old->lost : 0;
     if (o->in > in && seconds > 0) r.rate = (double)(o->in - in) / seconds;
+    const uint64_t missed = old != NULL ? old->missed : 0;
     if (o->lost > lost) r.lost = o->lost - lost;
+    if (o->missed > missed) r.lost += o->missed - missed;
     r.bytes = r.rate * o->message_bytes;
     return r;
 }
@@ -96,6 +98,7 @@ row_json(cJSON *all, const row *r)
         json_i64(p, "pid", u->pid);
         json_bool(p, "alive", u->alive);
         if (u->has_lag) json_u64(p, "lag", u->lag);
+        if (u->has_lost) json_u64(p, "lost", u->lost);
         json_push(users, p);
     }
     json_add(j, "users", users);
@@ -253,10 +256,10 @@ const cli_verb verb_top = {
     "                   [--prefix PREFIX]\n"
     "\n"
     "Shows each topic, queue, cell and counter: messages and bytes a second,\n"
-    "what waits in it, how far each reader with a seat is behind, what was\n"
-    "lost since the last look, writers and readers alive, and users that\n"
-    "died.  It only reads statistics, and is seen by nobody.  Subscribers of\n"
-    "a lossy topic take no seat, so that how far they are is not shown.\n"
+    "what waits in it, how far each reader is behind, what was lost since the\n"
+    "last look (also by subscribers that were too slow), writers and readers\n"
+    "alive, and users that died.  It only reads statistics, and is seen by\n"
+    "nobody.\n"
     "\n"
     "  --interval SECONDS  between two looks [1]\n"
     "  --once              end after one interval\n"
