@@ -172,6 +172,8 @@ typedef struct shmc_bcast {
                                        last; subscriber: position to read   */
     uint32_t ready;                 /* of the gates below, the open one; 0:
                                        closed or lent                       */
+    uint32_t back;                  /* the same gate, of commit or release,
+                                       while a small one is lent; or 0      */
     uint32_t small;                 /* publisher: fewer bytes go in a cell  */
     uint32_t epoch, role, seat, idle;
     bool     quick;                 /* publisher: alone and lossy           */
@@ -250,6 +252,10 @@ SHMC_API int shmi_bcast_send_any(shmc_bcast *h, const void *data,
 SHMC_API int shmi_bcast_claim(shmc_bcast *h, uint64_t *record);
 SHMC_API int shmi_bcast_next(shmc_bcast *h);
 SHMC_API int shmi_bcast_recv_any(shmc_bcast *h, void *buf, uint32_t cap);
+SHMC_API int shmi_bcast_loan_any(shmc_bcast *h, uint32_t bytes, void **data);
+SHMC_API int shmi_bcast_commit_any(shmc_bcast *h, uint32_t bytes);
+SHMC_API int shmi_bcast_borrow_any(shmc_bcast *h, const void **data);
+SHMC_API int shmi_bcast_release_any(shmc_bcast *h);
 
 /* Send, and receive, a message whose first `first_bytes` (of a send: no more
  * than a cell holds) lie elsewhere.  What is received counts without them. */
@@ -271,6 +277,21 @@ SHMC_API void shmi_bcast_hold(shmc_bcast *h, bool on);
 /* What `ready` is while sends, or receives, are let in.                   */
 SHMC_INLINE uint32_t shmi_bcast_out(void) { return shmi_fork_epoch + 1; }
 SHMC_INLINE uint32_t shmi_bcast_in(void) { return ~shmi_fork_epoch; }
+
+/* A small loan or borrow, or its end: the gate that was open is closed, and
+ * the other one opened.                                                   */
+SHMC_INLINE void
+shmi_bcast_swap(shmc_bcast *h, bool lent)
+{
+    h->lent = lent;
+    if (lent) {
+        h->back = h->ready;
+        h->ready = 0;
+    } else {
+        h->ready = h->back;
+        h->back = 0;
+    }
+}
 
 SHMC_INLINE uint64_t
 shmi_stamp(uint64_t position, uint64_t state)
@@ -370,8 +391,32 @@ SHMC_API int shmc_bcast_send_wait(shmc_bcast *h, const void *data,
  * Owner   the caller until commit or abort.
  * Crash   dying with a loan loses nothing but it.
  * Errors  as send.                                                        */
-SHMC_API int shmc_bcast_loan(shmc_bcast *h, uint32_t bytes, void **data);
-SHMC_API int shmc_bcast_commit(shmc_bcast *h, uint32_t bytes);
+SHMC_HOT int
+shmc_bcast_loan(shmc_bcast *h, uint32_t bytes, void **data)
+{
+    if (SHMI_UNLIKELY(h->ready != shmi_bcast_out()) || bytes >= h->small)
+        return shmi_bcast_loan_any(h, bytes, data);
+    *data = h->stage;               /* copied into the cell at commit       */
+    h->lent_bytes = bytes;
+    shmi_bcast_swap(h, true);
+    return SHMC_OK;
+}
+
+SHMC_HOT int
+shmc_bcast_commit(shmc_bcast *h, uint32_t bytes)
+{
+    if (SHMI_UNLIKELY(h->back != shmi_bcast_out()) || bytes > h->lent_bytes)
+        return shmi_bcast_commit_any(h, bytes);
+    if (!h->quick) {
+        const int r = shmi_bcast_claim(h, NULL);
+        if (SHMI_UNLIKELY(r != SHMC_OK)) return r;
+    }
+    shmi_bcast_fill(h, h->next, h->stage, bytes, 0);
+    shmi_bcast_tell(h);
+    shmi_bcast_swap(h, false);
+    return SHMC_OK;
+}
+
 SHMC_API int shmc_bcast_abort(shmc_bcast *h);
 
 /* ---- API: subscribers -------------------------------------------------- */
@@ -423,16 +468,46 @@ shmc_bcast_recv(shmc_bcast *h, void *buf, uint32_t cap)
 SHMC_API int shmc_bcast_recv_wait(shmc_bcast *h, void *buf, uint32_t cap,
                                   int64_t timeout_ns);
 
-/* Point at the next message where it lies.  Returns its bytes.  Nothing in
- * it may be believed before shmc_bcast_release says SHMC_OK.
+/* Point at the next message where it lies.  Returns its bytes.  Neither they
+ * nor anything in it may be believed before shmc_bcast_release says SHMC_OK.
  * Owner   the ring; valid until release.  One borrow at a time.
  * Errors  as recv; SHMC_EBUSY there is a borrow already.                  */
-SHMC_API int shmc_bcast_borrow(shmc_bcast *h, const void **data);
+SHMC_HOT int
+shmc_bcast_borrow(shmc_bcast *h, const void **data)
+{
+    if (SHMI_UNLIKELY(h->ready != shmi_bcast_in())) return shmi_bcast_refuse(h);
+    const shmi_bcast_cell_shm *cell = &h->cells[h->next & h->mask];
+    /* A1 <- R1: the cell is whole, and `bytes` its own, if the stamp is still
+     * the same at release.                                                */
+    if (shmi_load_acq_64(&cell->stamp) != shmi_stamp(h->next, SHMI_DONE))
+        return shmi_bcast_borrow_any(h, data);
+    const uint32_t bytes = shmi_load_rlx_32(&cell->bytes);
+    if (bytes > SHMC_BCAST_INLINE_BYTES) return shmi_bcast_borrow_any(h, data);
+    *data = cell->data;
+    h->lent_bytes = bytes;
+    shmi_bcast_swap(h, true);
+    return (int)bytes;
+}
 
 /* Give the view back.  Errors  SHMC_ELAPPED it was overwritten meanwhile:
  * what was read may be torn; it counts as lost.  (A seated subscriber's
  * view cannot be, unless of history from before it sat down.)             */
-SHMC_API int shmc_bcast_release(shmc_bcast *h);
+SHMC_HOT int
+shmc_bcast_release(shmc_bcast *h)
+{
+    if (SHMI_UNLIKELY(h->back != shmi_bcast_in())) return shmi_bcast_release_any(h);
+    /* A0 <- R0: if a byte that was read was a later one's, so is the stamp. */
+    shmi_fence_acq();
+    if (SHMI_UNLIKELY(shmi_load_rlx_64(&h->cells[h->next & h->mask].stamp) !=
+                      shmi_stamp(h->next, SHMI_DONE)))
+        return shmi_bcast_release_any(h);
+    shmi_bcast_swap(h, false);
+    h->next++;
+    h->idle = 0;
+    if ((h->next & h->note) == 0) shmi_bcast_room(h);
+    return SHMC_OK;
+}
+
 SHMC_API int shmc_bcast_borrow_wait(shmc_bcast *h, const void **data,
                                     int64_t timeout_ns);
 
@@ -682,6 +757,7 @@ static void
 shmi_bcast_lend(shmc_bcast *h, bool lent)
 {
     h->lent = lent;
+    h->back = 0;
     h->ready = lent || h->role == SHMC_OBSERVER ? 0
              : h->role == SHMC_PRODUCER ? shmi_bcast_out() : shmi_bcast_in();
 }
@@ -966,7 +1042,7 @@ shmc_bcast_close(shmc_bcast *h)
         if (h->guest) shmi_seat_drop(&h->guests[h->seat]);
     }
     h->shm = NULL;
-    h->ready = 0;
+    h->ready = h->back = 0;
     return h->segment != NULL ? shmc_object_close(h->segment, &h->object)
                               : SHMC_OK;
 }
@@ -1328,37 +1404,31 @@ shmi_bcast_send_pair(shmc_bcast *h, const void *first, uint32_t first_bytes,
 }
 
 SHMC_API int
-shmc_bcast_loan(shmc_bcast *h, uint32_t bytes, void **data)
+shmi_bcast_loan_any(shmc_bcast *h, uint32_t bytes, void **data)
 {
     int r = shmi_bcast_may_send(h, bytes);
 
     if (r == SHMC_OK && h->lent) r = SHMC_EBUSY;
     if (r != SHMC_OK) return r;
-    if (bytes <= SHMC_BCAST_INLINE_BYTES) {
-        *data = h->stage;           /* copied into the cell at commit       */
-    } else {
-        r = shmi_bcast_reserve(h, shmi_bcast_record_span(bytes));
-        if (r != SHMC_OK) return r;
-        *data = shmi_bcast_record(h, h->offset) + 1;
-    }
+    r = shmi_bcast_reserve(h, shmi_bcast_record_span(bytes));
+    if (r != SHMC_OK) return r;
+    *data = shmi_bcast_record(h, h->offset) + 1;
     shmi_bcast_lend(h, true);
     h->lent_bytes = bytes;
     return SHMC_OK;
 }
 
 SHMC_API int
-shmc_bcast_commit(shmc_bcast *h, uint32_t bytes)
+shmi_bcast_commit_any(shmc_bcast *h, uint32_t bytes)
 {
     int r = shmi_bcast_may_send(h, bytes);
 
     if (r == SHMC_OK) r = shmi_bcast_ends(h, "commit", true);
     if (r != SHMC_OK) return r;
     if (bytes > h->lent_bytes) return SHMC_EMSGSIZE;
-    const void *from = h->lent_bytes <= SHMC_BCAST_INLINE_BYTES
-                     ? (void *)h->stage : shmi_bcast_record(h, h->offset) + 1;
     r = bytes > SHMC_BCAST_INLINE_BYTES
       ? shmi_bcast_publish_record(h, bytes)
-      : shmi_bcast_publish(h, from, bytes, NULL, 0);
+      : shmi_bcast_publish(h, shmi_bcast_record(h, h->offset) + 1, bytes, NULL, 0);
     if (r != SHMC_EAGAIN) shmi_bcast_lend(h, false);
     return r;
 }
@@ -1589,7 +1659,7 @@ shmi_bcast_recv_pair(shmc_bcast *h, void *first, uint32_t first_bytes,
 }
 
 SHMC_API int
-shmc_bcast_borrow(shmc_bcast *h, const void **data)
+shmi_bcast_borrow_any(shmc_bcast *h, const void **data)
 {
     const uint8_t *view = NULL;
 
@@ -1603,7 +1673,7 @@ shmc_bcast_borrow(shmc_bcast *h, const void **data)
 }
 
 SHMC_API int
-shmc_bcast_release(shmc_bcast *h)
+shmi_bcast_release_any(shmc_bcast *h)
 {
     const int r = shmi_bcast_ends(h, "release", false);
 

@@ -103,10 +103,13 @@ SHMC_API int shmc_sub_open(shmc_sub *sub, const char *topic,
                            const shmc_sub_desc *desc);
 SHMC_API int shmc_sub_close(shmc_sub *sub);
 
-/* The slow part of shmc_sub_recv: nothing was there at the first look, or
- * something special is wanted.                                            */
+/* The slow parts of receive, borrow and release: nothing was there at the
+ * first look, or something special is wanted.                             */
 SHMC_API int shmi_sub_recv_wait(shmc_sub *sub, void *buf, uint32_t cap,
                                 int64_t timeout_ns);
+SHMC_API int shmi_sub_borrow_wait(shmc_sub *sub, const void **data,
+                                  int64_t timeout_ns);
+SHMC_API int shmi_sub_release_any(shmc_sub *sub);
 
 /* Receive the next message by copy: spin, yield, then sleep up to
  * timeout_ns.  Returns its bytes, 0 for an empty message.  Of several topics
@@ -132,13 +135,28 @@ shmc_sub_recv(shmc_sub *sub, void *buf, uint32_t cap, int64_t timeout_ns)
     return shmi_sub_recv_wait(sub, buf, cap, timeout_ns);
 }
 
-/* Look at the next message where it lies.  Believe nothing in it before
- * shmc_sub_release says SHMC_OK; SHMC_ELAPPED: it was overwritten while it
- * was looked at (in a reliable topic only what was there before it joined, or
- * by a publisher that drops the oldest).                                  */
-SHMC_API int shmc_sub_borrow(shmc_sub *sub, const void **data,
-                             int64_t timeout_ns);
-SHMC_API int shmc_sub_release(shmc_sub *sub);
+/* Look at the next message where it lies.  Believe nothing in it, nor how long
+ * it is, before shmc_sub_release says SHMC_OK; SHMC_ELAPPED: it was
+ * overwritten while it was looked at (in a reliable topic only what was there
+ * before it joined, or by a publisher that drops the oldest).             */
+SHMC_INLINE int
+shmc_sub_borrow(shmc_sub *sub, const void **data, int64_t timeout_ns)
+{
+    if (SHMI_LIKELY(sub->plain)) {
+        const int r = shmc_bcast_borrow(&sub->ring, data);
+        if (SHMI_LIKELY(r >= 0)) return r;
+        if (r == SHMC_ELAPPED ? sub->desc.report_loss : r != SHMC_EAGAIN)
+            return r;
+    }
+    return shmi_sub_borrow_wait(sub, data, timeout_ns);
+}
+
+SHMC_INLINE int
+shmc_sub_release(shmc_sub *sub)
+{
+    return SHMI_LIKELY(sub->plain) ? shmc_bcast_release(&sub->ring)
+                                   : shmi_sub_release_any(sub);
+}
 
 /* Messages lost, because this subscriber was too slow: in all, and at the
  * last gap; as shmc_bcast_lost.  A reliable topic's seated subscribers lose
@@ -574,7 +592,7 @@ shmi_sub_do(shmi_sub_call *c, int64_t timeout_ns)
 
     if (sub->tree != NULL) return shmi_tree_wait(c, timeout_ns);
     /* Without a look at the clock, unless the inline part had this one.   */
-    if (sub->ring.shm != NULL && (!sub->plain || c->view != NULL)) {
+    if (sub->ring.shm != NULL && !sub->plain) {
         const int r = shmi_sub_try(c, false);
         if (r != SHMC_EAGAIN && shmi_sub_tells(sub, r)) return r;
     }
@@ -590,7 +608,7 @@ shmi_sub_recv_wait(shmc_sub *sub, void *buf, uint32_t cap, int64_t timeout_ns)
 }
 
 SHMC_API int
-shmc_sub_borrow(shmc_sub *sub, const void **data, int64_t timeout_ns)
+shmi_sub_borrow_wait(shmc_sub *sub, const void **data, int64_t timeout_ns)
 {
     shmi_sub_call c = { sub, NULL, 0, data };
 
@@ -605,7 +623,7 @@ shmi_sub_from(const shmc_sub *sub)
 }
 
 SHMC_API int
-shmc_sub_release(shmc_sub *sub)
+shmi_sub_release_any(shmc_sub *sub)
 {
     shmc_sub *from = sub->open ? shmi_sub_from(sub) : NULL;
 

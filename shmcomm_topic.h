@@ -122,10 +122,14 @@ SHMC_API int shmc_pub_open(shmc_pub *pub, const char *topic,
                            const shmc_topic_desc *desc);
 SHMC_API int shmc_pub_close(shmc_pub *pub);
 
-/* The slow part of shmc_pub_send: room has to be waited for, or metadata
- * goes with it.                                                           */
+/* The slow parts of send, loan and commit: room has to be waited for, or
+ * metadata goes with it.                                                  */
 SHMC_API int shmi_pub_send_wait(shmc_pub *pub, const void *data,
                                 uint32_t bytes, int64_t timeout_ns);
+SHMC_API int shmi_pub_loan_wait(shmc_pub *pub, uint32_t bytes, void **data,
+                                int64_t timeout_ns);
+SHMC_API int shmi_pub_commit_wait(shmc_pub *pub, uint32_t bytes,
+                                  int64_t timeout_ns);
 
 /* Publish one message of 0..max_bytes bytes, by copy.  A lossy topic never
  * makes a publisher wait; a reliable one waits for its slowest subscriber
@@ -154,10 +158,26 @@ shmc_pub_send(shmc_pub *pub, const void *data, uint32_t bytes,
  * in place and committed; no send meanwhile.  After SHMC_EAGAIN or
  * SHMC_ETIMEDOUT from commit the loan stays: commit again, or abort.
  * Errors  as send; SHMC_EBUSY one loan at a time.                         */
-SHMC_API int shmc_pub_loan(shmc_pub *pub, uint32_t bytes, void **data,
-                           int64_t timeout_ns);
-SHMC_API int shmc_pub_commit(shmc_pub *pub, uint32_t bytes,
-                             int64_t timeout_ns);
+SHMC_INLINE int
+shmc_pub_loan(shmc_pub *pub, uint32_t bytes, void **data, int64_t timeout_ns)
+{
+    if (SHMI_LIKELY(pub->plain)) {
+        const int r = shmc_bcast_loan(&pub->ring, bytes, data);
+        if (SHMI_LIKELY(r != SHMC_EAGAIN)) return r;
+    }
+    return shmi_pub_loan_wait(pub, bytes, data, timeout_ns);
+}
+
+SHMC_INLINE int
+shmc_pub_commit(shmc_pub *pub, uint32_t bytes, int64_t timeout_ns)
+{
+    if (SHMI_LIKELY(pub->plain)) {
+        const int r = shmc_bcast_commit(&pub->ring, bytes);
+        if (SHMI_LIKELY(r != SHMC_EAGAIN)) return r;
+    }
+    return shmi_pub_commit_wait(pub, bytes, timeout_ns);
+}
+
 SHMC_API int shmc_pub_abort(shmc_pub *pub);
 
 /* Say what goes with each message from now on, in a topic with SHMC_META: up
@@ -733,7 +753,8 @@ shmi_pub_send_wait(shmc_pub *pub, const void *data, uint32_t bytes,
 }
 
 SHMC_API int
-shmc_pub_loan(shmc_pub *pub, uint32_t bytes, void **data, int64_t timeout_ns)
+shmi_pub_loan_wait(shmc_pub *pub, uint32_t bytes, void **data,
+                   int64_t timeout_ns)
 {
     shmi_pub_call c = { pub, SHMI_PUB_LOAN, bytes, 0, NULL, data };
 
@@ -741,7 +762,7 @@ shmc_pub_loan(shmc_pub *pub, uint32_t bytes, void **data, int64_t timeout_ns)
 }
 
 SHMC_API int
-shmc_pub_commit(shmc_pub *pub, uint32_t bytes, int64_t timeout_ns)
+shmi_pub_commit_wait(shmc_pub *pub, uint32_t bytes, int64_t timeout_ns)
 {
     shmi_pub_call c = { pub, SHMI_PUB_COMMIT, bytes, 0, NULL, NULL };
 
