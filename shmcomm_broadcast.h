@@ -1056,16 +1056,21 @@ shmi_bcast_readable(shmc_bcast *h, bool thorough)
 {
     for (uint32_t round = 0; round < SHMI_BCAST_ROUNDS; round++) {
         const uint64_t *stamp_at = &h->cells[h->next & h->mask].stamp;
-        /* A7 <- R7 and A1 <- R1, as in a receive.                         */
-        const int64_t ahead = (int64_t)(shmi_load_acq_64(stamp_at) -
+        /* Relaxed: nothing is read on its account.  The receive loads it
+         * again, and not an older one.                                    */
+        const int64_t ahead = (int64_t)(shmi_load_rlx_64(stamp_at) -
                                         shmi_stamp(h->next, 0));
         if (ahead == SHMI_DONE || ahead > SHMI_VOID) return 1;
         if (!thorough) return SHMC_EAGAIN;
         /* A3 <- R3, as in shmi_bcast_inspect.                             */
         const int64_t behind = (int64_t)(shmi_load_acq_64(&h->shm->tail) -
                                          h->next);
-        /* A gap, or tail went back: a receive says so, and goes on.       */
-        if (behind < -1 || behind > h->slot_count) return 1;
+        /* A gap, or tail went back: a receive says so, and goes on.  It has
+         * to look as far as we did: the cell may not show it yet.         */
+        if (behind < -1 || behind > h->slot_count) {
+            h->idle = SHMI_BCAST_IDLE - 1;
+            return 1;
+        }
         if (behind <= 0 || h->alone) return SHMC_EAGAIN;
         const int r = shmi_bcast_taken(h, stamp_at);
         if (r != SHMC_OK) return r;

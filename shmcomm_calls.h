@@ -63,9 +63,19 @@ typedef struct shmi_calls_desc {    /* zero selects the default             */
  * Why no two servers have a call: id g is popped once, and again only if who
  * popped it died; each has to win the CAS of state, from g - 1 or from a dead
  * one's TAKEN(g,x).
+ * Edges (what is stored before R happens before what is loaded after A):
+ * R1 -> A1  the request, then its id in the queue; the id, then the request
+ * R2 -> A2  the reply, and reads of the request, then reply.word
+ * R3 -> A3  reads of a part, then ack
+ * R4 -> A4  a server's seat, then TAKEN; its end, then OVER; the state, then
+ *           the seat's owner, or the request's bytes anew
+ * R5 -> A5  a client's seat, then what it issues; this, then the owner
+ * R6 -> A6  all that it did, then its seat is left (shmi_seat_drop); the
+ *           seat's owner, then the call
  * W = only writer, R = reader, (..) = ordering edge named in the code.     */
 typedef struct shmi_request_shm {
-    uint64_t word;                  /* W client (R1)  R server (A1)         */
+    uint64_t word;                  /* W client (R1, R5)  R server (A1), who
+                                       settles (A5)                         */
     uint64_t ack;                   /* W client (R3)  R server (A3)         */
     uint32_t bytes;                 /* W client (R1)  R server (A1)         */
     uint32_t pad;
@@ -89,7 +99,7 @@ SHMC_LAYOUT_SIZE(shmi_reply_shm, SHMC_LINE);
 typedef struct shmi_call_shm {
     shmi_request_shm request;       /* W client                             */
     shmi_reply_shm   reply;         /* W the server that has it             */
-    uint64_t state;                 /* W by CAS, see I2                     */
+    uint64_t state;                 /* W by CAS, see I2 (R4)  R (A4)        */
     uint8_t  pad[SHMC_LINE - 8];
 } shmi_call_shm;
 SHMC_LAYOUT_AT(shmi_call_shm, reply, 1 * SHMC_LINE);
@@ -424,10 +434,11 @@ shmi_calls_differs(const shmi_calls_geometry *is, const shmi_calls_desc *d,
 SHMC_API bool
 shmi_server_alive(const shmi_calls *c, uint32_t seat)
 {
-    /* Relaxed: the word alone is judged, and the kernel knows who lives.   */
+    /* A6 <- R6: of one who left, and of whose end the kernel does not tell
+     * us, we see the last words all the same.                              */
     return seat < c->server_count &&
            shmi_owner_alive(c->segment,
-                            shmi_load_rlx_64(&c->servers[seat].owner));
+                            shmi_load_acq_64(&c->servers[seat].owner));
 }
 
 SHMC_API bool
@@ -459,7 +470,9 @@ SHMC_API bool
 shmi_call_claim(const shmi_calls *c, uint32_t index, uint64_t gen)
 {
     uint64_t *state = &c->calls[index].state;
-    uint64_t was = shmi_load_acq_64(state);
+    /* Relaxed: with the id came what its client did before (A1), and who took
+     * it before us is dead, or we would not have been given it.            */
+    uint64_t was = shmi_load_rlx_64(state);
 
     /* Each round that fails was lost to its client, or to a settler; a few
      * are enough.                                                          */
@@ -469,8 +482,9 @@ shmi_call_claim(const shmi_calls *c, uint32_t index, uint64_t gen)
                        shmi_call_kind(was) != SHMI_CALL_TAKEN ||
                        shmi_server_alive(c, shmi_call_number(was))))
             return false;
-        if (shmi_cas_64(state, &was,
-                        shmi_call_word(gen, c->seat, SHMI_CALL_TAKEN)))
+        /* R4 -> A4: who sees that we have it sees us in our seat.          */
+        if (shmi_cas_rel_64(state, &was,
+                            shmi_call_word(gen, c->seat, SHMI_CALL_TAKEN)))
             return true;
     }
     return false;
@@ -489,14 +503,17 @@ shmi_calls_settle_server(void *ctx, uint32_t seat)
 
     for (uint32_t i = 0; i < c->count; i++) {
         shmi_call_shm *call = &c->calls[i];
-        uint64_t was = shmi_load_acq_64(&call->state);
+        uint64_t was = shmi_load_acq_64(&call->state);      /* A4 <- R4     */
         const uint64_t gen = shmi_call_gen(was);
+        /* The reply's word relaxed: behind the kernel's word that it died. */
         if (shmi_call_kind(was) != SHMI_CALL_TAKEN ||
             shmi_call_number(was) != seat || shmi_server_alive(c, seat) ||
-            shmi_call_final(shmi_load_acq_64(&call->reply.word), gen))
+            shmi_call_final(shmi_load_rlx_64(&call->reply.word), gen))
             continue;
-        if (shmi_cas_64(&call->state, &was,
-                        shmi_call_word(gen, 0, SHMI_CALL_OVER)))
+        /* R4 -> A4: what the dead one did, of which we know by now, happens
+         * before its client uses the call again.                           */
+        if (shmi_cas_rel_64(&call->state, &was,
+                            shmi_call_word(gen, 0, SHMI_CALL_OVER)))
             shmi_bell_ring(&c->client_bells[i / c->each], c->asymmetric);
     }
     return SHMC_OK;
@@ -511,16 +528,20 @@ shmi_calls_settle_client(void *ctx, uint32_t seat)
 
     for (uint32_t i = seat * c->each; i < (seat + 1) * c->each; i++) {
         shmi_call_shm *call = &c->calls[i];
-        uint64_t was = shmi_load_acq_64(&call->state);
+        uint64_t was = shmi_load_rlx_64(&call->state);      /* for the CAS  */
+        /* A5 <- R5: who sits there now is who issued this, or came later. */
         const uint64_t request = shmi_load_acq_64(&call->request.word);
         const uint64_t gen = shmi_call_gen(request);
         if (shmi_call_gen(was) != shmi_call_before(gen) ||
             shmi_call_posted(request) ||
             shmi_owner_alive(c->segment,
-                             shmi_load_rlx_64(&c->clients[seat].owner)))
+                             shmi_load_acq_64(&c->clients[seat].owner)))
             continue;
-        (void)shmi_cas_64(&call->state, &was,
-                          shmi_call_word(gen, 0, SHMI_CALL_OVER));
+        /* What it wrote before it died, or left (A6 <- R6), is there by now:
+         * was the request posted after all?                                */
+        if (shmi_load_rlx_64(&call->request.word) != request) continue;
+        (void)shmi_cas_rlx_64(&call->state, &was,
+                              shmi_call_word(gen, 0, SHMI_CALL_OVER));
     }
     return SHMC_OK;
 }

@@ -376,8 +376,8 @@ SHMC_API void shmi_free(void *p);
  *   store_rel    earlier loads and stores of this thread stay before it
  *   cas          acquire and release; on failure acquire, and *expected is
  *                what was there; never fails for no reason
- *   cas_acq, cas_rel  the same, but acquire or release only; on failure
- *                relaxed
+ *   cas_acq, cas_rel, cas_rlx  the same, but acquire only, release only, or
+ *                neither; on failure relaxed
  *   faa, swap    acquire and release; return what was there
  *   faa_rlx      whole, but ordered with nothing: for counts
  * None of them orders an earlier store before a later load of another word
@@ -482,6 +482,8 @@ SHMC_INLINE void shmi_fence_sc(void) { SHMI_FENCE_SEQ_CST; }
         SHMI_BEFORE();                                                        \
         return SHMI_CAS(N, p, expected, desired, RELEASE, RELAXED);           \
     }                                                                         \
+    SHMC_INLINE bool shmi_cas_rlx_##N(T *p, T *expected, T desired)           \
+    { return SHMI_CAS(N, p, expected, desired, RELAXED, RELAXED); }           \
     SHMC_INLINE T shmi_faa_##N(T *p, T d)                                     \
     {                                                                         \
         SHMI_BEFORE();                                                        \

@@ -760,7 +760,8 @@ shmi_req_issue(shmc_req *req, uint32_t i)
 
     call->gen = (was + 1) & SHMI_CALL_GENERATION;
     call->part = 0;
-    /* Relaxed both: R1 publishes them.                                     */
+    /* Relaxed both: R1 publishes them, and the word has its R5 from when we
+     * took our seat.                                                       */
     shmi_store_rlx_32(&request->bytes, call->bytes);
     shmi_store_rlx_64(&request->word, call->gen << 24 | call->flags);
     const int r = shmi_req_push(req, i);
@@ -801,7 +802,8 @@ shmi_req_queued(shmc_req *req, uint32_t i, uint64_t state)
     }
     req->absent = true;
     if (!req->desc.need_server) return SHMC_EAGAIN;
-    if (!shmi_cas_64(&shmi_req_shared(req, i)->state, &state, over))
+    /* Relaxed: nobody but us has touched it.                               */
+    if (!shmi_cas_rlx_64(&shmi_req_shared(req, i)->state, &state, over))
         return SHMC_EAGAIN;         /* a server took it this moment         */
     req->call[i].lost = true;
     return SHMC_EPEERDEAD;
@@ -819,7 +821,7 @@ shmi_req_judge(shmc_req *req, uint32_t i)
         const int r = shmi_req_issue(req, i);
         return r == SHMC_OK ? SHMC_EAGAIN : r;
     }
-    uint64_t state = shmi_load_acq_64(word);
+    uint64_t state = shmi_load_acq_64(word);                /* A4 <- R4     */
     if (shmi_call_gen(state) == shmi_call_before(call->gen))
         return shmi_req_queued(req, i, state);
     if (shmi_call_gen(state) != call->gen) return SHMC_ECORRUPT;    /* I1   */
@@ -830,8 +832,8 @@ shmi_req_judge(shmc_req *req, uint32_t i)
             return SHMC_EAGAIN;
         /* What it said before its death is there by now.                   */
         if (shmi_req_arrived(req, i) != 0) return SHMC_EAGAIN;
-        if (!shmi_cas_64(word, &state,
-                         shmi_call_word(call->gen, 0, SHMI_CALL_OVER)))
+        if (!shmi_cas_rlx_64(word, &state,
+                             shmi_call_word(call->gen, 0, SHMI_CALL_OVER)))
             return SHMC_EAGAIN;     /* settled, or taken over: look again   */
     } else if (shmi_req_arrived(req, i) != 0) {
         return SHMC_EAGAIN;
@@ -849,12 +851,13 @@ shmi_req_reclaim(shmc_req *req, uint32_t i, bool look)
     /* A2 <- R2: the server's reads happen before we write the request.     */
     if (!shmi_call_final(shmi_load_acq_64(&shared->reply.word), gen)) {
         if (!look) return false;
-        uint64_t state = shmi_load_acq_64(&shared->state);
+        uint64_t state = shmi_load_acq_64(&shared->state);  /* A4 <- R4     */
         if (shmi_call_gen(state) != gen) return false;      /* in the queue */
         if (shmi_call_kind(state) == SHMI_CALL_TAKEN &&
             (shmi_server_alive(&req->calls, shmi_call_number(state)) ||
-             !shmi_cas_64(&shared->state, &state,
-                          shmi_call_word(gen, 0, SHMI_CALL_OVER)))) return false;
+             !shmi_cas_rlx_64(&shared->state, &state,
+                              shmi_call_word(gen, 0, SHMI_CALL_OVER))))
+            return false;
     }
     shmi_req_over(req, i);
     return true;
@@ -875,20 +878,22 @@ shmi_req_give_up(shmc_req *req, uint32_t i)
     shmi_req_call *call = &req->call[i];
     shmi_call_shm *shared = shmi_req_shared(req, i);
     const shmi_calls *c = &req->calls;
-    uint64_t state = shmi_load_acq_64(&shared->state);
+    /* Relaxed, as what it is swapped for: see shmi_req_queued.             */
+    uint64_t state = shmi_load_rlx_64(&shared->state);
 
     if (req->view == (int32_t)i) req->view = -1;
     req->sent &= ~shmi_req_bit(i);
     req->gone |= shmi_req_bit(i);
     if (call->stuck || call->lost ||
         (shmi_call_gen(state) == shmi_call_before(call->gen) &&
-         shmi_cas_64(&shared->state, &state,
-                     shmi_call_word(call->gen, 0, SHMI_CALL_OVER)))) {
+         shmi_cas_rlx_64(&shared->state, &state,
+                         shmi_call_word(call->gen, 0, SHMI_CALL_OVER)))) {
         shmi_req_over(req, i);
         return 1;
     }
-    /* R3 -> A3: to who waits for us to read a part, this is the answer.    */
-    shmi_store_rel_64(&shared->request.ack,
+    /* To who waits for us to read a part, this is the answer.  Relaxed: he
+     * writes nothing there any more.                                       */
+    shmi_store_rlx_64(&shared->request.ack,
                       shmi_call_word(call->gen, 0, SHMI_CALL_CANCEL));
     const uint32_t seat = shmi_call_number(state);
     if (seat < c->server_count)
@@ -904,10 +909,13 @@ static void
 shmi_req_enter(shmc_req *req)
 {
     req->free = req->sent = req->gone = 0;
+    /* R5 -> A5: our seat happens before what we issue (shmi_req_issue).    */
+    shmi_fence_rel();
     for (uint32_t i = 0; i < req->calls.each; i++) {
         shmi_call_shm *shared = shmi_req_shared(req, i);
-        const uint64_t request = shmi_load_acq_64(&shared->request.word);
-        uint64_t state = shmi_load_acq_64(&shared->state);
+        /* Relaxed: what the last one did came with its seat.               */
+        const uint64_t request = shmi_load_rlx_64(&shared->request.word);
+        uint64_t state = shmi_load_rlx_64(&shared->state);
         const uint64_t gen = shmi_call_gen(request);
         const bool queued = gen != 0 && shmi_call_gen(state) ==
                                         shmi_call_before(gen);
@@ -915,14 +923,14 @@ shmi_req_enter(shmc_req *req)
         req->call[i].gen = queued ? gen : shmi_call_gen(state);
         req->gone |= shmi_req_bit(i);
         if (queued && shmi_call_posted(request)) continue;
-        if (queued && shmi_cas_64(&shared->state, &state,
-                                  shmi_call_word(gen, 0, SHMI_CALL_OVER))) {
+        if (queued && shmi_cas_rlx_64(&shared->state, &state,
+                                      shmi_call_word(gen, 0, SHMI_CALL_OVER))) {
             shmi_req_over(req, i);
             continue;
         }
         req->call[i].gen = shmi_call_gen(state);
         if (!shmi_req_reclaim(req, i, true) && !shmi_call_posted(request))
-            shmi_store_rel_64(&shared->request.ack,
+            shmi_store_rlx_64(&shared->request.ack,
                               shmi_call_word(shmi_call_gen(state), 0,
                                              SHMI_CALL_CANCEL));
     }

@@ -88,6 +88,9 @@ cas_stores_only_over_what_is_expected(void **state)
     assert_true(shmi_cas_rel_32(&w, &seen, 7));
     assert_false(shmi_cas_rel_32(&w, &seen, 9));
     assert_true(w == 7 && seen == 7);
+    assert_true(shmi_cas_rlx_32(&w, &seen, 6));
+    assert_false(shmi_cas_rlx_32(&w, &seen, 9));
+    assert_true(w == 6 && seen == 6);
     assert_false(shmi_cas_64(&x, &found, 7));
     assert_true(x == UINT64_C(5) << 32 && found == x);
     assert_true(shmi_cas_64(&x, &found, 7));
@@ -98,6 +101,9 @@ cas_stores_only_over_what_is_expected(void **state)
     assert_false(shmi_cas_acq_64(&x, &found, 9));
     assert_true(shmi_cas_acq_64(&x, &found, 9));
     assert_true(x == 9 && found == 8);
+    assert_false(shmi_cas_rlx_64(&x, &found, 10));
+    assert_true(shmi_cas_rlx_64(&x, &found, 10));
+    assert_true(x == 10 && found == 9);
 }
 
 static void

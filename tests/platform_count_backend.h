@@ -33,6 +33,8 @@ static unsigned backend_atomics, backend_fences, backend_copies, backend_pauses;
     { return shmi_cas_##N(p, expected, desired); }                            \
     SHMC_INLINE bool shmi_cas_rel_##N(T *p, T *expected, T desired)           \
     { return shmi_cas_##N(p, expected, desired); }                            \
+    SHMC_INLINE bool shmi_cas_rlx_##N(T *p, T *expected, T desired)           \
+    { return shmi_cas_##N(p, expected, desired); }                            \
     SHMC_INLINE T shmi_faa_rlx_##N(T *p, T d) { return shmi_faa_##N(p, d); }
 COUNTED(32, uint32_t)
 COUNTED(64, uint64_t)

@@ -4,6 +4,7 @@
  * the others a ring that goes on.                                         */
 #include "model/model_case.h"
 #include "shmcomm_broadcast.h"
+#include "shmcomm_poll.h"
 #include "model/model_owner.h"
 
 enum {
@@ -395,6 +396,49 @@ seats_arena(void *state)
     s.in_place = true;
 }
 
+/* What is polled has to be waitable.                                      */
+static void
+polled(shmc_bcast_desc d)
+{
+    d.waitable = 1;
+    two_publishers_in(d);
+}
+
+static void
+polled_few(void *state)
+{
+    (void)state;
+    polled((shmc_bcast_desc){ 0 });
+    s.messages = 1;
+    s.tries = 3;
+}
+
+static void
+polled_lap(void *state)
+{
+    (void)state;
+    polled((shmc_bcast_desc){ 0 });
+}
+
+/* Room for one more message, once the first is read.  Asymmetric: no fence
+ * of a bell helps.                                                        */
+static void
+polled_arena(void *state)
+{
+    shmc_bcast_desc d = with_arena(SHMC_RELIABLE);
+
+    (void)state;
+    d.waitable = 1;
+    format(d, 0, SHMI_RING_ASYMMETRIC);
+    s.size = LARGE;
+    s.in_place = true;
+    sit(0, SHMC_PRODUCER);
+    sit(1, SHMC_CONSUMER);
+    send_before(0, 2);
+    s.messages = 1;
+    s.tries = 3;
+}
+
 static void
 waitable(uint32_t mode, uint32_t publishers_, uint32_t flags)
 {
@@ -527,12 +571,11 @@ got(uint32_t i, uint64_t msg)
 }
 
 static int
-recv_one(uint32_t i)
+recv_now(uint32_t i)
 {
     shmc_bcast *h = &s.h[i];
     uint64_t msg[LARGE / 8] = { 0 };
 
-    ready(h);
     const int r = shmc_bcast_recv(h, msg, sizeof msg);
     model_require(r == (int)s.size || r == SHMC_EAGAIN ||
                   (r == SHMC_ELAPPED && !h->seated));
@@ -544,13 +587,12 @@ recv_one(uint32_t i)
 }
 
 static int
-borrow_one(uint32_t i)
+borrow_now(uint32_t i)
 {
     shmc_bcast *h = &s.h[i];
     const void *data = NULL;
     uint64_t msg;
 
-    ready(h);
     int r = shmc_bcast_borrow(h, &data);
     model_require(r == (int)s.size || r == SHMC_EAGAIN ||
                   (r == SHMC_ELAPPED && !h->seated));
@@ -564,9 +606,30 @@ borrow_one(uint32_t i)
 }
 
 static int
+take_now(uint32_t i)
+{
+    return s.in_place ? borrow_now(i) : recv_now(i);
+}
+
+static int
+recv_one(uint32_t i)
+{
+    ready(&s.h[i]);
+    return recv_now(i);
+}
+
+static int
+borrow_one(uint32_t i)
+{
+    ready(&s.h[i]);
+    return borrow_now(i);
+}
+
+static int
 take_one(uint32_t i)
 {
-    return s.in_place ? borrow_one(i) : recv_one(i);
+    ready(&s.h[i]);
+    return take_now(i);
 }
 
 static void
@@ -579,6 +642,23 @@ static void
 borrow_some(uint32_t i)
 {
     for (uint32_t k = 0; k < s.tries; k++) (void)borrow_one(i);
+}
+
+/* Look, and take what the look says is there, however thorough a receive
+ * happens to be.                                                          */
+static void
+look_some(uint32_t i)
+{
+    shmc_bcast *h = &s.h[i];
+
+    for (uint32_t k = 0; k < s.tries; k++) {
+        shmi_poll_spot spot = { 0 };
+        h->blocked_at = h->next;    /* as in ready                          */
+        h->trust_ns = 0;
+        const int r = shmi_bcast_poll(h, SHMC_POLLIN, true, &spot);
+        model_require(r == 0 || r == SHMC_POLLIN);
+        if (r != 0) model_require(take_now(i) != SHMC_EAGAIN);
+    }
 }
 
 #define THREAD(name, call)                                                    \
@@ -594,6 +674,8 @@ THREAD(recv_1, recv_some(1))
 THREAD(recv_3, recv_some(3))
 THREAD(recv_2, recv_some(2))
 THREAD(borrow_1, borrow_some(1))
+THREAD(look_1, look_some(1))
+THREAD(look_2, look_some(2))
 
 /* ---- waits --------------------------------------------------------------- */
 
@@ -619,11 +701,27 @@ recv_wait(uint32_t i, uint32_t count)
     }
 }
 
+/* The same by a poller, which takes what it was woken for.                */
+static void
+poll_wait(uint32_t i, uint32_t count)
+{
+    shmc_poll_item item = { .of = shmc_bcast_pollable(&s.h[i]),
+                            .events = SHMC_POLLIN };
+
+    while (s.log[i].count + s.h[i].lost < count) {
+        model_require(shmc_poll(&item, 1, SHMC_FOREVER) == 1);
+        model_require(item.revents == SHMC_POLLIN);
+        model_require(take_now(i) != SHMC_EAGAIN);
+    }
+}
+
 THREAD(send_wait_0, send_wait(0, 3))
 THREAD(send_wait_one_0, send_wait(0, 1))
 THREAD(send_wait_one_1, send_wait(1, 1))
 THREAD(recv_wait_1, recv_wait(1, 3))
 THREAD(recv_wait_2, recv_wait(2, 2))
+THREAD(poll_wait_1, poll_wait(1, 3))
+THREAD(poll_wait_2, poll_wait(2, 2))
 
 /* Until the message of publisher 1 came.                                  */
 static void
@@ -935,6 +1033,24 @@ static const model_case cases[] = {
            send_when_free_2, nothing_lost) },
     { CASE("bcast_hands_over_of_two", seats_arena, send_and_leave_0, recv_1,
            send_when_free_2, nothing_lost) },
+
+    { CASE("bcast_look", polled_few, send_0, send_1, look_2, nothing_lost) },
+    { CASE("bcast_look_lap", polled_lap, send_0, send_1, look_2, nothing_lost),
+      .executions = 2000 },
+    { CASE("bcast_look_arena", polled_arena, send_in_order_0, look_1, NULL,
+           nothing_lost) },
+    { CASE("bcast_look_at_stopped", polled_lap, send_0, send_1, look_2, whole),
+      STOPS(MODEL_FREEZE, 0), .executions = 300 },
+    { CASE("bcast_look_at_dead", polled_lap, send_0, send_1, look_2, goes_on),
+      STOPS(MODEL_KILL, 0), .executions = 300 },
+    { CASE("bcast_poll", wakes, send_wait_0, poll_wait_1, NULL, all_came),
+      .executions = 2000 },
+    { CASE("bcast_poll_lossy", wakes_lossy, send_wait_0, poll_wait_1, NULL,
+           all_came), .executions = 2000 },
+    { CASE("bcast_poll_asymmetric", wakes_asymmetric, send_wait_0, poll_wait_1,
+           NULL, all_came), .executions = 2000 },
+    { CASE("bcast_poll_many", wakes_many_lossy, send_wait_one_0,
+           send_wait_one_1, poll_wait_2, all_came), .executions = 2000 },
 
     { CASE("bcast_wait", wakes, send_wait_0, recv_wait_1, NULL, all_came),
       .executions = 20000 },

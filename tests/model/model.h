@@ -119,6 +119,10 @@ MODEL_TYPED(64, uint64_t)
     model_cas_32(MODEL_SITE(MODEL_CAS, MODEL_REL), p, e, v)
 #define shmi_cas_rel_64(p, e, v)                                              \
     model_cas_64(MODEL_SITE(MODEL_CAS, MODEL_REL), p, e, v)
+#define shmi_cas_rlx_32(p, e, v)                                              \
+    model_cas_32(MODEL_SITE(MODEL_CAS, MODEL_RLX), p, e, v)
+#define shmi_cas_rlx_64(p, e, v)                                              \
+    model_cas_64(MODEL_SITE(MODEL_CAS, MODEL_RLX), p, e, v)
 #define shmi_faa_rlx_32(p, v) model_rmw_32(MODEL_SITE(MODEL_FAA, MODEL_RLX), p, v)
 #define shmi_faa_rlx_64(p, v) model_rmw_64(MODEL_SITE(MODEL_FAA, MODEL_RLX), p, v)
 #define shmi_faa_32(p, v) model_rmw_32(MODEL_SITE(MODEL_FAA, MODEL_ACQ_REL), p, v)
