@@ -13,6 +13,7 @@
 #include "shmcomm_patterns.h"
 #include "shmcomm_pushpull.h"
 #include "shmcomm_recq.h"
+#include "shmcomm_reqrep.h"
 
 #include "shmcomm_cli.h"
 

@@ -10,10 +10,11 @@
 
 /* Who has a seat or a role in an object.                                  */
 typedef struct sample_user {
-    const char *role;               /* publisher, subscriber, producer ...  */
+    const char *role;               /* publisher, subscriber, server ...    */
     uint32_t seat;
     int32_t  pid;                   /* 0: died, and its slot is another's   */
     bool     alive, has_lag;
+    bool     reads;                 /* who has a lag does, too              */
     uint64_t lag;                   /* what is there and it has not taken   */
 } sample_user;
 
@@ -25,6 +26,8 @@ typedef struct sample_object {
     uint64_t in;                    /* what was put in so far               */
     uint64_t used, capacity;        /* what waits to be taken, at most      */
     uint64_t lost;                  /* positions given up, messages dropped */
+    uint64_t working, done;         /* of a service's requests: a server has
+                                       them; over                           */
     double   message_bytes;         /* of one, on average; or at most       */
     bool     lossy;                 /* readers keep their place to themselves */
     uint32_t writers, readers, dead;

@@ -89,6 +89,10 @@ row_json(cJSON *all, const row *r)
     json_u64(j, "writers", o->writers);
     json_u64(j, "readers", o->readers);
     json_u64(j, "dead", o->dead);
+    if (strcmp(o->unit, "requests") == 0) {
+        json_u64(j, "working", o->working);
+        json_u64(j, "done", o->done);
+    }
     for (size_t i = 0; i < o->user_count; i++) {
         const sample_user *u = &o->users[i];
         cJSON *p = json_object();
@@ -252,11 +256,12 @@ const cli_verb verb_top = {
     "                   [--sort rate|lag|name] [--json] [--dir DIR]\n"
     "                   [--prefix PREFIX]\n"
     "\n"
-    "Shows each topic, queue, cell and counter: messages and bytes a second,\n"
-    "what waits in it, how far each reader with a seat is behind, what was\n"
-    "lost since the last look, writers and readers alive, and users that\n"
-    "died.  It only reads statistics, and is seen by nobody.  Subscribers of\n"
-    "a lossy topic take no seat, so that how far they are is not shown.\n"
+    "Shows each topic, queue, service, cell and counter: messages and bytes\n"
+    "a second, what waits in it, how far each reader with a seat is behind,\n"
+    "what was lost since the last look, writers and readers (of a service,\n"
+    "clients and servers) alive, and users that died.  It only reads\n"
+    "statistics, and is seen by nobody.  Subscribers of a lossy topic take no\n"
+    "seat, so that how far they are is not shown.\n"
     "\n"
     "  --interval SECONDS  between two looks [1]\n"
     "  --once              end after one interval\n"
