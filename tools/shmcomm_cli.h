@@ -38,7 +38,7 @@ extern const cli_verb verb_ls, verb_info, verb_gc;
 extern const cli_verb verb_echo, verb_pub, verb_hz;
 extern const cli_verb verb_top, verb_lag, verb_stat, verb_doctor;
 extern const cli_verb verb_record, verb_replay, verb_bench;
-extern const cli_verb verb_push, verb_pull;
+extern const cli_verb verb_push, verb_pull, verb_req, verb_rep;
 extern const cli_verb verb_completion;
 
 extern const cli_verb *const cli_verbs[];
