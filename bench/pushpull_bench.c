@@ -299,9 +299,9 @@ static const way large = { LARGE, 0, 1, socket_commit, socket_borrow };
 
 static const bench_case table[] = {
     ALL(1, 1), ALL(1, 2),
-    { "in place", "push_pull", LARGE, socket_round, .arg = &large,
+    { "in_place", "push_pull", LARGE, socket_round, .arg = &large,
       .producers = 1, .consumers = 1, .ours = 1, .slower = 4000 },
-    { "in place", "shmc_mpmc_bells", LARGE, mpmc_round, .arg = &whole,
+    { "in_place", "shmc_mpmc_bells", LARGE, mpmc_round, .arg = &whole,
       .producers = 1, .consumers = 1, .slower = 4000 }
 };
 
