@@ -164,6 +164,23 @@ SHMC_API int shmi_calls_open(shmi_calls *c, shmc_segment *s,
                              const shmi_calls_desc *desc, uint32_t role);
 SHMC_API void shmi_calls_close(shmi_calls *c);
 
+/* Open the table only to look at it: no seat, no queue.  Errors  as above. */
+SHMC_API int shmi_calls_look(shmi_calls *c, shmc_segment *s);
+
+/* What the table tells of all calls so far.  It does not hold how a call
+ * that is over went: it was answered, dropped by its server, or given up.  */
+typedef struct shmi_calls_stats {
+    uint64_t requests;              /* issued, and those issued once more   */
+    uint64_t done;                  /* of these, over                       */
+    uint64_t waiting;               /* no server has taken them             */
+    uint64_t working;               /* a server has them                    */
+    uint64_t mean_bytes;            /* of each call's newest request        */
+    uint32_t servers, clients;      /* alive                                */
+} shmi_calls_stats;
+
+/* Cost  O(calls), a system call for each seat in use.                     */
+SHMC_API void shmi_calls_stats_get(const shmi_calls *c, shmi_calls_stats *out);
+
 /* Serve under a name: open its file, or create it, with table and queue, and
  * take a server's seat.  `file` has what is asked of a new one but its sizes.
  * Errors  those of shmi_endpoint_open and shmi_calls_open; SHMC_EMISMATCH
@@ -626,13 +643,64 @@ shmi_calls_open(shmi_calls *c, shmc_segment *s, const shmi_calls_desc *desc,
     return SHMC_OK;
 }
 
+SHMC_API int
+shmi_calls_look(shmi_calls *c, shmc_segment *s)
+{
+    shmi_calls_geometry g;
+
+    memset(c, 0, sizeof *c);
+    const int r = shmi_calls_map(c, s, NULL, &g);
+    if (r != SHMC_OK) memset(c, 0, sizeof *c);
+    return r;
+}
+
+static uint32_t
+shmi_calls_alive(const shmi_calls *c, const shmi_seat_shm *seats, uint32_t count)
+{
+    uint32_t alive = 0;
+
+    /* Relaxed: the word alone is judged, and the kernel knows who lives.   */
+    for (uint32_t i = 0; i < count; i++)
+        alive += shmi_owner_alive(c->segment, shmi_load_rlx_64(&seats[i].owner));
+    return alive;
+}
+
+SHMC_API void
+shmi_calls_stats_get(const shmi_calls *c, shmi_calls_stats *out)
+{
+    uint64_t bytes = 0, used = 0;
+
+    memset(out, 0, sizeof *out);
+    for (uint32_t i = 0; i < c->count; i++) {
+        const shmi_call_shm *call = &c->calls[i];
+        /* The request first: who issues the next one meanwhile makes this
+         * one done.  Relaxed: each word is judged by itself.               */
+        const uint64_t gen = shmi_call_gen(shmi_load_acq_64(&call->request.word));
+        const uint64_t state = shmi_load_acq_64(&call->state);
+        const uint64_t reply = shmi_load_acq_64(&call->reply.word);
+        const uint32_t size = shmi_load_rlx_32(&call->request.bytes);
+        if (gen == 0) continue;
+        out->requests += gen;
+        if (shmi_call_gen(state) == shmi_call_before(gen)) out->waiting++;
+        else if (shmi_call_gen(state) == gen && !shmi_call_final(reply, gen) &&
+                 shmi_call_kind(state) == SHMI_CALL_TAKEN) out->working++;
+        if (size > c->max_request) continue;
+        bytes += size;
+        used++;
+    }
+    out->done = out->requests - out->waiting - out->working;
+    out->mean_bytes = used != 0 ? bytes / used : 0;
+    out->servers = shmi_calls_alive(c, c->servers, c->server_count);
+    out->clients = shmi_calls_alive(c, c->clients, c->client_count);
+}
+
 SHMC_API void
 shmi_calls_close(shmi_calls *c)
 {
     if (c->shm == NULL) return;
     if (c->epoch == shmi_fork_epoch && c->seated != NULL)
         shmi_seat_drop(c->seated);
-    (void)shmc_mpmc_close(&c->queue);
+    if (c->queue.shm != NULL) (void)shmc_mpmc_close(&c->queue);
     if (c->epoch == shmi_fork_epoch)
         (void)shmc_object_close(c->segment, &c->object);
     memset(c, 0, sizeof *c);

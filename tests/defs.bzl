@@ -18,7 +18,7 @@ def shmc_binaries(srcs, copts = [], linkopts = [], deps = [], helpers = [], tags
             name = _stem(src),
             srcs = [src] + helpers,
             copts = _copts(src) + copts,
-            linkopts = linkopts,
+            linkopts = linkopts + _libraries(_stem(src)),
             tags = tags,
             visibility = ["//visibility:public"],
             deps = ["//:all_headers"] + deps,
@@ -44,6 +44,10 @@ def _release(stem):
     # What is stepped through is what users run, in every configuration.
     return ["-O2", "-DNDEBUG"] if stem.endswith("_crash_test") else []
 
+def _libraries(stem):
+    # What uses the adapter of a library, such as shmcomm_msgpack.h.
+    return ["-lmsgpackc"] if stem.startswith("msgpack_") else []
+
 def _size(stem):
     for kind in ["_crash_", "_stress_", "_model_"]:
         if kind in stem:
@@ -59,7 +63,7 @@ def shmc_tests(srcs, deps = [], linkopts = [], sizes = {}):
             size = sizes.get(stem, _size(stem)),
             srcs = [src],
             copts = _copts(src) + ["-Itests"] + _release(stem),
-            linkopts = ["-lcmocka", "-pthread"] + linkopts,
+            linkopts = ["-lcmocka", "-pthread"] + linkopts + _libraries(stem),
             tags = _tags(stem),
             deps = ["//:all_headers"] + deps,
         )

@@ -1,9 +1,10 @@
 #!/bin/bash
 # Each header compiles alone, twice, as C11 and C++17, by gcc and clang, with
 # every warning; as C11 with the implementation, on ck_pr, on __atomic, and
-# where ConcurrencyKit is absent; and all of them together, optimised.  Then one
-# program is linked from a file with the implementation and files without, C
-# and C++.
+# where ConcurrencyKit and msgpack-c are absent: then shmcomm_msgpack.h says
+# what is missing, and all others need neither; and all of them together,
+# optimised.  Then one program is linked from a file with the implementation and
+# files without, C and C++.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 top=$PWD
@@ -20,16 +21,23 @@ if [[ ${#headers[@]} -eq 0 ]]; then
     echo "no header to check"
     exit 0
 fi
+adapter=shmcomm_msgpack             # of a library that may be absent
+if ! echo '#include <msgpack.h>' | gcc -E -x c - >/dev/null 2>&1; then
+    echo "msgpack-c is not installed: of $adapter.h only what it says of that is checked"
+    for i in "${!headers[@]}"; do
+        [[ ${headers[i]} != "$adapter.h" ]] || unset "headers[i]"
+    done
+fi
 compilers=(gcc)
 if command -v clang-14 >/dev/null; then compilers+=(clang-14); fi
 
-# /usr/include without ConcurrencyKit.
+# /usr/include without ConcurrencyKit and msgpack-c.
 bare=$work/bare
 multiarch=$(gcc -print-multiarch)
 mkdir -p "$bare/$multiarch"
 for path in /usr/include/* "/usr/include/$multiarch"/*; do
     name=${path#/usr/include/}
-    [[ ${name##*/} == ck_* || $name == "$multiarch" ]] || ln -s "$path" "$bare/$name"
+    [[ ${name##*/} =~ ^(ck_|msgpack) || $name == "$multiarch" ]] || ln -s "$path" "$bare/$name"
 done
 
 jobs_file=$work/jobs
@@ -38,6 +46,8 @@ plan() { # plan WORD...: one compiler run, done later
     printf '\n' >>"$jobs_file"
 }
 
+bare_include=("-I$top" -nostdinc -isystem "$(gcc -print-file-name=include)"
+    -isystem "$bare" -isystem "$bare/$multiarch")
 for header in "${headers[@]}"; do
     stem=${header%.h}
     printf '#include "%s"\n' "$header" "$header" >"$work/$stem.decl"
@@ -55,9 +65,9 @@ for header in "${headers[@]}"; do
             plan "${run[@]}" "${back[@]}" "${cxx[@]}" "$work/$stem.decl"
         done
     done
-    plan gcc -fsyntax-only "-I$top" -nostdinc \
-        -isystem "$(gcc -print-file-name=include)" \
-        -isystem "$bare" -isystem "$bare/$multiarch" "${c[@]}" "$work/$stem.impl"
+    if [[ $stem != "$adapter" ]]; then
+        plan gcc -fsyntax-only "${bare_include[@]}" "${c[@]}" "$work/$stem.impl"
+    fi
 done
 # With optimisation the compiler sees, and warns of, more: all of them at once.
 {
@@ -78,6 +88,14 @@ if ! tr '\n' '\0' <"$jobs_file" |
     xargs -0 -n 1 -P "$(nproc)" bash -c \
         'eval "$1" || { echo "failed: $1" >&2; exit 1; }' bash; then
     echo "headers_test: a header does not compile; see above" >&2
+    exit 1
+fi
+
+# Without its library an adapter does not compile, and says why.
+echo "#include \"$adapter.h\"" >"$work/adapter.decl"
+if gcc -fsyntax-only "${bare_include[@]}" "${c[@]}" "$work/adapter.decl" 2>"$work/says" ||
+    ! grep -q 'install libmsgpack-dev' "$work/says"; then
+    echo "headers_test: $adapter.h does not say that its library is missing" >&2
     exit 1
 fi
 

@@ -16,7 +16,12 @@ fail() {
 mkdir "$work/src"
 {
     echo '#define SHMCOMM_IMPLEMENTATION'
-    for header in shmcomm*.h; do echo "#include <$header>"; done
+    for header in shmcomm*.h; do
+        # An adapter is installed, too, and used where its library is.
+        [[ $header != shmcomm_msgpack.h ]] || echo '#if __has_include(<msgpack.h>)'
+        echo "#include <$header>"
+        [[ $header != shmcomm_msgpack.h ]] || echo '#endif'
+    done
     echo '#include <stdio.h>'
     echo 'int main(void) { return puts(SHMC_VERSION_STRING) < 0; }'
 } >"$work/src/app.c"

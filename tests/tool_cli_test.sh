@@ -290,10 +290,12 @@ check "hz ends at SIGINT" ends 0 "$hz"
 
 cat >"$work/zoo.c" <<'END'
 #define SHMCOMM_IMPLEMENTATION
+#include "shmcomm_broadcast.h"
 #include "shmcomm_counter.h"
 #include "shmcomm_latest.h"
 #include "shmcomm_mpmc.h"
 #include "shmcomm_recq.h"
+#include <stdio.h>
 int main(void)
 {
     static shmc_segment s;
@@ -302,6 +304,11 @@ int main(void)
     static shmc_recq recq;
     static shmc_mpmc mpmc;
     static shmc_latest latest;
+    static shmc_bcast bcast;
+    static shmc_segment one[8];
+    static const char *const names[] = { "one/raw", "one/counter", "one/spsc",
+        "one/recq", "one/mpmc", "one/broadcast", "one/latest", "one/none" };
+    const shmc_bcast_desc small = { .slot_count = 8, .max_bytes = 64 };
     shmc_object raw;
     const shmc_object_desc raw_desc = { .bytes = 100, .type_name = "map" };
     const char value[64] = "value";
@@ -316,17 +323,37 @@ int main(void)
         shmc_latest_open(&latest, &s, "latest", NULL, SHMC_PRODUCER) != SHMC_OK ||
         shmc_latest_write(&latest, value, 64) != SHMC_OK)
         return 1;
+    for (int i = 0; i < 8; i++)
+        if (shmc_segment_open(&one[i], names[i], NULL) != SHMC_OK) return 1;
+    if (shmc_object_open(&one[0], "x", &raw_desc, &raw) != SHMC_OK ||
+        shmc_counter_open(&counter, &one[1], "x", true) != SHMC_OK ||
+        shmc_counter_open(&counter, &one[1], "y", true) != SHMC_OK ||
+        shmc_spsc_open(&spsc, &one[2], "x", NULL, SHMC_PRODUCER) != SHMC_OK ||
+        shmc_recq_open(&recq, &one[3], "x", NULL, SHMC_PRODUCER) != SHMC_OK ||
+        shmc_mpmc_open(&mpmc, &one[4], "x", NULL, SHMC_PRODUCER) != SHMC_OK ||
+        shmc_bcast_open(&bcast, &one[5], "x", &small, SHMC_PRODUCER) != SHMC_OK ||
+        shmc_latest_open(&latest, &one[6], "x", NULL, SHMC_PRODUCER) != SHMC_OK)
+        return 1;
+    puts("open");
+    fflush(stdout);
     getchar();
     return shmc_segment_close(&s) != SHMC_OK;
 }
 END
 check "the zoo compiles" gcc -std=c11 -I. "$work/zoo.c" -o "$work/zoo" -pthread
-"$work/zoo" <"$work/fifo" &
+"$work/zoo" <"$work/fifo" >"$work/zoo_out" &
 zoo=$!
 children+=("$zoo")
 exec 7>"$work/fifo"
-full() { "$tool" info zoo 2>/dev/null | grep -q 'version 1, value bytes'; }
-check "the zoo is open" wait_for full
+check "the zoo is open" wait_for grep -q open "$work/zoo_out"
+check "ls of the zoo" run 0 ls
+for kind in raw counter spsc recq mpmc broadcast latest; do
+    check "a segment of $kind alone is told" out_has "^one/$kind +$kind "
+done
+check "an empty one is a segment" out_has '^one/none +segment '
+check "and so is a mixed one" out_has '^zoo +segment '
+check "info knows the word, too" run 0 info one/spsc
+check "... and says it" out_has '^one/spsc: spsc, live$'
 check "info of the zoo" run 0 info zoo
 check "it is a segment" out_has '^zoo: segment, live$'
 check "info shows raw memory" out_has '^ +raw +raw +map +100 B +-$'

@@ -61,7 +61,7 @@ completes() { # completes WANTED WORD...
     is=$(complete_words "$@")
     [[ $is == "$want" ]] || { echo "got: $is"; return 1; }
 }
-check "verbs" completes "record replay" shmcomm re
+check "verbs" completes "req rep record replay" shmcomm re
 check "options" completes "--dry-run" shmcomm gc --dr
 check "words" completes "zsh" shmcomm completion z
 check "behind an option with a value" completes "--speed" \

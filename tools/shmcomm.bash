@@ -14,7 +14,7 @@ _shmcomm() {
     case $verb in
         '')
             what=words
-            words="ls info top lag stat echo pub hz push pull record replay gc doctor bench completion help"
+            words="ls info top lag stat echo pub hz push pull req rep record replay gc doctor bench completion help"
             ;;
         ls)
             options="--help --dir --prefix --json"
@@ -54,6 +54,14 @@ _shmcomm() {
             ;;
         pull)
             options="--count --timeout --format --length-delimited --until-end --help --dir --prefix --json"
+            what=names
+            ;;
+        req)
+            options="--file --length-delimited --timeout --format --post --retries --need-server --help --dir --prefix --json"
+            what=names
+            ;;
+        rep)
+            options="--count --timeout --max-bytes --max-reply-bytes --help --dir --prefix --json"
             what=names
             ;;
         record)

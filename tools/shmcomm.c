@@ -13,6 +13,7 @@
 #include "shmcomm_patterns.h"
 #include "shmcomm_pushpull.h"
 #include "shmcomm_recq.h"
+#include "shmcomm_reqrep.h"
 
 #include "shmcomm_cli.h"
 
@@ -20,8 +21,9 @@
 
 const cli_verb *const cli_verbs[] = {
     &verb_ls, &verb_info, &verb_top, &verb_lag, &verb_stat, &verb_echo,
-    &verb_pub, &verb_hz, &verb_push, &verb_pull, &verb_record, &verb_replay,
-    &verb_gc, &verb_doctor, &verb_bench, &verb_completion
+    &verb_pub, &verb_hz, &verb_push, &verb_pull, &verb_req, &verb_rep,
+    &verb_record, &verb_replay, &verb_gc, &verb_doctor, &verb_bench,
+    &verb_completion
 };
 const size_t cli_verb_count = sizeof cli_verbs / sizeof cli_verbs[0];
 

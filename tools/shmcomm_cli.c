@@ -500,6 +500,41 @@ cli_inspect(const cli *c, shmc_segment *s, const char *name)
     return shmc_segment_attach(s, name, &desc);
 }
 
+/* What a file of one object of a socket is; or NULL.                      */
+static const char *
+kind_of_socket(const shmc_object_info *o)
+{
+    static const struct { uint32_t number; const char *object, *kind; } all[] = {
+        { SHMC_KIND_BCAST, CLI_TOPIC_OBJECT, "topic" },
+        { SHMC_KIND_CALLS, "calls", "service" },
+        { SHMC_KIND_MPMC, "work", "queue" },
+    };
+
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        if (o->kind == all[i].number && strcmp(o->name, all[i].object) == 0)
+            return all[i].kind;
+    return NULL;
+}
+
+/* What a segment is, by what is in it.                                    */
+static const char *
+kind_of(const shmc_segment *s, uint32_t max_objects)
+{
+    const char *kind = NULL;
+    bool mixed = false;
+    shmc_object_info o;
+
+    for (uint32_t i = 0; i < max_objects; i++) {
+        if (shmc_object_info_get(s, i, &o) != SHMC_OK) continue;
+        const char *socket = kind_of_socket(&o), *is = cli_object_kind(o.kind);
+        if (socket != NULL) return socket;
+        if (o.kind == SHMC_KIND_RAW && strcmp(o.name, "attributes") == 0) continue;
+        mixed = mixed || is == NULL || (kind != NULL && strcmp(kind, is) != 0);
+        kind = is;
+    }
+    return mixed || kind == NULL ? "segment" : kind;
+}
+
 void
 cli_look_at(const cli *c, const char *name, cli_look *out)
 {
@@ -519,12 +554,8 @@ cli_look_at(const cli *c, const char *name, cli_look *out)
     shmc_segment_info_get(&s, &out->info);
     out->file_bytes = out->info.total_bytes;
     out->live = shmc_segment_shared(&s) != 0 || out->info.participants != 0;
-    for (uint32_t i = 0; i < out->info.max_objects && !out->topic; i++) {
-        shmc_object_info o;
-        if (shmc_object_info_get(&s, i, &o) != SHMC_OK) continue;
-        out->topic = o.kind == SHMC_KIND_BCAST &&
-                     strcmp(o.name, CLI_TOPIC_OBJECT) == 0;
-    }
+    out->kind = kind_of(&s, out->info.max_objects);
+    out->topic = strcmp(out->kind, "topic") == 0;
     shmc_segment_close(&s);
 }
 
@@ -591,5 +622,18 @@ cli_reason(int code)
 const char *
 cli_kind(const cli_look *l)
 {
-    return l->topic ? "topic" : "segment";
+    return l->kind;
+}
+
+const char *
+cli_object_kind(uint32_t number)
+{
+    static const char *const kinds[] = {
+        [SHMC_KIND_RAW] = "raw", [SHMC_KIND_COUNTER] = "counter",
+        [SHMC_KIND_SPSC] = "spsc", [SHMC_KIND_RECQ] = "recq",
+        [SHMC_KIND_MPMC] = "mpmc", [SHMC_KIND_BCAST] = "broadcast",
+        [SHMC_KIND_LATEST] = "latest", [SHMC_KIND_CALLS] = "calls",
+    };
+
+    return number < sizeof kinds / sizeof kinds[0] ? kinds[number] : NULL;
 }

@@ -38,7 +38,7 @@ extern const cli_verb verb_ls, verb_info, verb_gc;
 extern const cli_verb verb_echo, verb_pub, verb_hz;
 extern const cli_verb verb_top, verb_lag, verb_stat, verb_doctor;
 extern const cli_verb verb_record, verb_replay, verb_bench;
-extern const cli_verb verb_push, verb_pull;
+extern const cli_verb verb_push, verb_pull, verb_req, verb_rep;
 extern const cli_verb verb_completion;
 
 extern const cli_verb *const cli_verbs[];
@@ -170,6 +170,7 @@ typedef struct cli_look {
     uint64_t file_bytes;
     shmc_segment_info info;
     bool topic, live;
+    const char *kind;               /* cli_kind                             */
 } cli_look;
 
 /* Attach unseen.  Returns what shmc_segment_attach returns.               */
@@ -182,7 +183,13 @@ int cli_look_all(const cli *c, cli_look **out);
 
 /* Say in a few words why a file is no segment.                            */
 const char *cli_reason(int code);
-const char *cli_kind(const cli_look *l);        /* "topic" or "segment"     */
+
+/* What it is: "topic", "service", "queue"; else what all of its objects are,
+ * such as "spsc"; else "segment".                                         */
+const char *cli_kind(const cli_look *l);
+
+/* What an object of SHMC_KIND_... is: "spsc", "latest"; NULL: unknown.    */
+const char *cli_object_kind(uint32_t number);
 
 /* All that `info` tells about a segment, as JSON.                         */
 cJSON *cli_describe(const cli *c, shmc_segment *s, const cli_look *l);

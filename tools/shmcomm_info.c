@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: MIT                                            */
 #include "shmcomm_cli.h"
 
+#include "shmcomm_calls.h"
 #include "shmcomm_counter.h"
 #include "shmcomm_latest.h"
 #include "shmcomm_mpmc.h"
@@ -153,40 +154,62 @@ counter_stats(shmc_segment *s, const char *name, cJSON *o)
     return r;
 }
 
-typedef struct kind {
-    const char *name;
-    int (*stats)(shmc_segment *s, const char *name, cJSON *o);
-} kind;
-
-static kind
-kind_at(uint32_t number)
+static int
+calls_stats(shmc_segment *s, const char *name, cJSON *o)
 {
-    static const kind kinds[] = {
-        [SHMC_KIND_RAW] = { "raw", NULL },
-        [SHMC_KIND_COUNTER] = { "counter", counter_stats },
-        [SHMC_KIND_SPSC] = { "spsc", spsc_stats },
-        [SHMC_KIND_RECQ] = { "recq", recq_stats },
-        [SHMC_KIND_MPMC] = { "mpmc", mpmc_stats },
-        [SHMC_KIND_BCAST] = { "broadcast", bcast_stats },
-        [SHMC_KIND_LATEST] = { "latest", latest_stats },
-        [SHMC_KIND_CALLS] = { "calls", NULL },
-    };
-    static const kind other = { NULL, NULL };
+    shmi_calls_stats st;
+    shmi_calls c;
+    const int r = shmi_calls_look(&c, s);
 
-    return number < sizeof kinds / sizeof kinds[0] ? kinds[number] : other;
+    (void)name;                     /* a service has one                    */
+    if (r != SHMC_OK) return r;
+    shmi_calls_stats_get(&c, &st);
+    json_u64(o, "requests", st.requests);
+    json_u64(o, "done", st.done);
+    json_u64(o, "waiting", st.waiting);
+    json_u64(o, "working", st.working);
+    json_u64(o, "servers", st.servers);
+    json_u64(o, "max_servers", c.server_count);
+    json_u64(o, "clients", st.clients);
+    json_u64(o, "max_clients", c.client_count);
+    json_u64(o, "max_outstanding", c.each);
+    json_u64(o, "max_bytes", c.max_request);
+    json_u64(o, "max_reply_bytes", c.max_reply);
+    shmi_calls_close(&c);
+    return SHMC_OK;
+}
+
+typedef int stats_of(shmc_segment *s, const char *name, cJSON *o);
+
+static stats_of *
+stats_at(uint32_t kind)
+{
+    static stats_of *const all[] = {
+        [SHMC_KIND_RAW] = NULL,
+        [SHMC_KIND_COUNTER] = counter_stats,
+        [SHMC_KIND_SPSC] = spsc_stats,
+        [SHMC_KIND_RECQ] = recq_stats,
+        [SHMC_KIND_MPMC] = mpmc_stats,
+        [SHMC_KIND_BCAST] = bcast_stats,
+        [SHMC_KIND_LATEST] = latest_stats,
+        [SHMC_KIND_CALLS] = calls_stats,
+    };
+
+    return kind < sizeof all / sizeof all[0] ? all[kind] : NULL;
 }
 
 static cJSON *
 info_object(shmc_segment *s, const shmc_object_info *info)
 {
-    const kind k = kind_at(info->kind);
+    const char *kind = cli_object_kind(info->kind);
+    stats_of *fill = stats_at(info->kind);
     cJSON *o = json_object();
     cJSON *stats = json_object();
     char text[64];
 
     snprintf(text, sizeof text, "kind %u", info->kind);
     json_text(o, "name", info->name);
-    json_text(o, "kind", k.name != NULL ? k.name : text);
+    json_text(o, "kind", kind != NULL ? kind : text);
     json_text(o, "type", info->type_name);
     snprintf(text, sizeof text, "%016llx", (unsigned long long)info->type_hash);
     json_text(o, "type_hash", text);
@@ -194,7 +217,7 @@ info_object(shmc_segment *s, const shmc_object_info *info)
     json_u64(o, "element_bytes", info->elem_bytes);
     json_u64(o, "bytes", info->bytes);
     json_u64(o, "created_realtime_ns", info->created_realtime_ns);
-    if (k.stats != NULL && k.stats(s, info->name, stats) != SHMC_OK)
+    if (fill != NULL && fill(s, info->name, stats) != SHMC_OK)
         json_text(stats, "error", shmc_last_error());
     json_add(o, "stats", stats);
     return o;
@@ -395,7 +418,7 @@ info_run(cli *c, int argc, char **argv)
 }
 
 const cli_verb verb_info = {
-    "info", "tell all about one segment or topic",
+    "info", "tell all about one segment, topic, queue or service",
     "usage: shmcomm info NAME [--json] [--dir DIR] [--prefix PREFIX]\n"
     "\n"
     "Tells what is in the segment NAME: sizes, who is attached, and each\n"

@@ -26,6 +26,10 @@ lag_json(cJSON *all, const sample_object *o)
     json_u64(j, "capacity", o->capacity);
     json_u64(j, "lost", o->lost);
     json_u64(j, "dead", o->dead);
+    if (strcmp(o->unit, "requests") == 0) {
+        json_u64(j, "working", o->working);
+        json_u64(j, "done", o->done);
+    }
     for (size_t i = 0; i < o->user_count; i++) {
         const sample_user *u = &o->users[i];
         cJSON *p = json_object();
@@ -78,6 +82,9 @@ lag_text(const sample_object *o)
            o->kind, o->lossy ? ", lossy" : "", (unsigned long long)o->in,
            o->unit, (unsigned long long)o->used, (unsigned long long)o->lost,
            o->dead);
+    if (strcmp(o->unit, "requests") == 0)
+        printf("  %llu with servers, %llu done (the file does not hold how)\n",
+               (unsigned long long)o->working, (unsigned long long)o->done);
     if (o->user_count != 0) lag_users(o);
 }
 
@@ -125,7 +132,8 @@ const cli_verb verb_lag = {
     "Tells of each queue, ring and cell of a topic or segment who has a seat\n"
     "or a role in it, whether that process is alive, how many messages (of a\n"
     "record queue: bytes) it has not taken yet, and what was lost, by each\n"
-    "subscriber and in all.  Looks on without being seen.\n"
+    "subscriber and in all.  Of a service, how many requests wait, are with\n"
+    "servers, and are done.  Looks on without being seen.\n"
     "\n"
     "  --object OBJECT  only this one\n",
     lag_run, options, CLI_NAME, NULL

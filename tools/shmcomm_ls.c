@@ -85,11 +85,14 @@ ls_run(cli *c, int argc, char **argv)
 }
 
 const cli_verb verb_ls = {
-    "ls", "list all segments and topics",
+    "ls", "list all segments, topics, queues and services",
     "usage: shmcomm ls [--json] [--dir DIR] [--prefix PREFIX]\n"
     "\n"
-    "Lists each segment: its name, size, objects, participants (alive/most),\n"
-    "age, and whether a live process has it open.  Files with the prefix that\n"
-    "are no segments are listed, too.\n",
+    "Lists each segment: its name, what it is, its size, objects, participants\n"
+    "(alive/most), age, and whether a live process has it open.  It is a topic\n"
+    "(PUB/SUB), a queue (PUSH/PULL), a service (REQ/REP); or what all of its\n"
+    "objects are: spsc, recq, mpmc, broadcast, latest, counter, raw; or a\n"
+    "segment of several kinds, or of none yet.  Files with the prefix that are\n"
+    "no segments are listed, too.\n",
     ls_run, options, CLI_NOTHING, NULL
 };

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: MIT                                            */
 #include "shmcomm_sample.h"
 
+#include "shmcomm_calls.h"
 #include "shmcomm_counter.h"
 #include "shmcomm_latest.h"
 #include "shmcomm_pushpull.h"
@@ -67,9 +68,10 @@ users_count(sample_object *o)
     for (size_t i = 0; i < o->user_count; i++) {
         const sample_user *u = &o->users[i];
         dead += !u->alive;
+        const bool reads = u->has_lag || u->reads;
         o->missed += u->lost;
-        o->readers += u->alive && u->has_lag;
-        o->writers += u->alive && !u->has_lag;
+        o->readers += u->alive && reads;
+        o->writers += u->alive && !reads;
         if (u->has_lag && u->lag > o->used) o->used = u->lag;
     }
     if (dead > o->dead) o->dead = dead;
@@ -238,19 +240,45 @@ counter_take(shmc_segment *s, sample_object *o)
     return SHMC_OK;
 }
 
+static int
+calls_take(shmc_segment *s, sample_object *o)
+{
+    shmi_calls_stats st;
+    shmi_calls c;
+    const int r = shmi_calls_look(&c, s);
+
+    if (r != SHMC_OK) return r;
+    shmi_calls_stats_get(&c, &st);
+    for (uint32_t i = 0; i < c.client_count; i++)
+        user_of_seat(o, s, &c.clients[i], "client", i);
+    for (uint32_t i = 0; i < c.server_count; i++) {
+        sample_user *u = user_of_seat(o, s, &c.servers[i], "server", i);
+        if (u != NULL) u->reads = true;
+    }
+    o->unit = "requests";
+    o->in = st.requests;
+    o->used = st.waiting;
+    o->working = st.working;
+    o->done = st.done;
+    o->capacity = c.count;
+    o->message_bytes = (double)st.mean_bytes;
+    shmi_calls_close(&c);
+    return SHMC_OK;
+}
+
 /* >>samples */
 
 static const struct kind {
     uint32_t number;
-    const char *name;
     int (*take)(shmc_segment *s, sample_object *o);
 } kinds[] = {
-    { SHMC_KIND_COUNTER, "counter", counter_take },
-    { SHMC_KIND_SPSC, "spsc", spsc_take },
-    { SHMC_KIND_RECQ, "recq", recq_take },
-    { SHMC_KIND_MPMC, "mpmc", mpmc_take },
-    { SHMC_KIND_BCAST, "broadcast", bcast_take },
-    { SHMC_KIND_LATEST, "latest", latest_take },
+    { SHMC_KIND_COUNTER, counter_take },
+    { SHMC_KIND_SPSC, spsc_take },
+    { SHMC_KIND_RECQ, recq_take },
+    { SHMC_KIND_MPMC, mpmc_take },
+    { SHMC_KIND_BCAST, bcast_take },
+    { SHMC_KIND_LATEST, latest_take },
+    { SHMC_KIND_CALLS, calls_take },
 };
 
 static void
@@ -264,7 +292,7 @@ sample_object_add(sample *all, shmc_segment *s, const shmc_object_info *info,
         if (kinds[i].number != info->kind) continue;
         snprintf(o.segment, sizeof o.segment, "%s", segment);
         snprintf(o.name, sizeof o.name, "%s", info->name);
-        o.kind = kinds[i].name;
+        o.kind = cli_object_kind(info->kind);
         o.unit = "messages";
         o.born = s->created_ns ^ info->created_realtime_ns;
         o.dead = dead;

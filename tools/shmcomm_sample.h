@@ -10,10 +10,11 @@
 
 /* Who has a seat or a role in an object.                                  */
 typedef struct sample_user {
-    const char *role;               /* publisher, subscriber, producer ...  */
+    const char *role;               /* publisher, subscriber, server ...    */
     uint32_t seat;
     int32_t  pid;                   /* 0: died, and its slot is another's   */
     bool     alive, has_lag, has_lost;
+    bool     reads;                 /* who has a lag does, too              */
     uint64_t lag;                   /* what is there and it has not taken   */
     uint64_t lost;                  /* what it was too slow for, so far     */
 } sample_user;
@@ -27,6 +28,8 @@ typedef struct sample_object {
     uint64_t used, capacity;        /* what waits to be taken, at most      */
     uint64_t lost;                  /* positions given up, messages dropped */
     uint64_t missed;                /* what those that read now lost        */
+    uint64_t working, done;         /* of a service's requests: a server has
+                                       them; over                           */
     double   message_bytes;         /* of one, on average; or at most       */
     bool     lossy;                 /* nobody waits for readers             */
     uint32_t writers, readers, dead;

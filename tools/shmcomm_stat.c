@@ -120,6 +120,8 @@ typedef struct object_row {
 static uint64_t in_of(const sample_object *o) { return o->in; }
 static uint64_t used_of(const sample_object *o) { return o->used; }
 static uint64_t room_of(const sample_object *o) { return o->capacity; }
+static uint64_t working_of(const sample_object *o) { return o->working; }
+static uint64_t done_of(const sample_object *o) { return o->done; }
 static uint64_t lost_of(const sample_object *o) { return o->lost; }
 static uint64_t writers_of(const sample_object *o) { return o->writers; }
 static uint64_t readers_of(const sample_object *o) { return o->readers; }
@@ -143,6 +145,15 @@ objects(const sample *s)
           "bytes", room_of },
         { "values", "counter", NULL, "Values written.", "values", in_of },
         { "counter", "counter", NULL, "The value of a counter.", "counts", in_of },
+        { "requests", "counter", NULL, "Requests sent.", "requests", in_of },
+        { "done_requests", "counter", NULL, "Requests that were answered, "
+          "dropped, or given up.", "requests", done_of },
+        { "waiting_requests", "gauge", NULL, "Requests that no server has taken.",
+          "requests", used_of },
+        { "working_requests", "gauge", NULL, "Requests that a server has.",
+          "requests", working_of },
+        { "clients", "gauge", NULL, "Live clients.", "requests", writers_of },
+        { "servers", "gauge", NULL, "Live servers.", "requests", readers_of },
         { "writers", "gauge", NULL, "Live users that write.", NULL, writers_of },
         { "readers", "gauge", NULL, "Live users with a seat to read.", NULL,
           readers_of },

@@ -91,6 +91,10 @@ row_json(cJSON *all, const row *r)
     json_u64(j, "writers", o->writers);
     json_u64(j, "readers", o->readers);
     json_u64(j, "dead", o->dead);
+    if (strcmp(o->unit, "requests") == 0) {
+        json_u64(j, "working", o->working);
+        json_u64(j, "done", o->done);
+    }
     for (size_t i = 0; i < o->user_count; i++) {
         const sample_user *u = &o->users[i];
         cJSON *p = json_object();
@@ -255,11 +259,11 @@ const cli_verb verb_top = {
     "                   [--sort rate|lag|name] [--json] [--dir DIR]\n"
     "                   [--prefix PREFIX]\n"
     "\n"
-    "Shows each topic, queue, cell and counter: messages and bytes a second,\n"
-    "what waits in it, how far each reader is behind, what was lost since the\n"
-    "last look (also by subscribers that were too slow), writers and readers\n"
-    "alive, and users that died.  It only reads statistics, and is seen by\n"
-    "nobody.\n"
+    "Shows each topic, queue, service, cell and counter: messages and bytes\n"
+    "a second, what waits in it, how far each reader is behind, what was lost\n"
+    "since the last look (also by subscribers that were too slow), writers and\n"
+    "readers (of a service, clients and servers) alive, and users that died.\n"
+    "It only reads statistics, and is seen by nobody.\n"
     "\n"
     "  --interval SECONDS  between two looks [1]\n"
     "  --once              end after one interval\n"
