@@ -545,7 +545,7 @@ shmi_copy_bytes(void *dst, const void *src, size_t bytes)
     unsigned char *d = (unsigned char *)dst;
     const unsigned char *s = (const unsigned char *)src;
 
-    if (SHMI_CONSTANT(bytes) || bytes > 128) {
+    if ((SHMI_CONSTANT(bytes) && bytes != 0) || bytes > 128) {
         memcpy(d, s, bytes);
     } else if (bytes >= 16) {       /* the last two may overlap             */
         for (size_t i = 0; i < bytes - 16; i += 16) {
