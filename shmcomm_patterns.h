@@ -485,8 +485,8 @@ shmi_sub_outlived(shmc_sub *sub)
     }
     if (shmc_segment_linked(&sub->segment) || shmi_topic_published(&sub->ring))
         return false;
-    /* What they sent before they went is below tail by now.               */
-    return (int64_t)(shmi_load_acq_64(&shm->tail) - sub->ring.next) <= 0;
+    /* What they sent before they went is below tail by now: relaxed.      */
+    return (int64_t)(shmi_load_rlx_64(&shm->tail) - sub->ring.next) <= 0;
 }
 
 static int

@@ -582,15 +582,6 @@ shmi_copy_out(void *dst, const void *shared_src, size_t bytes)
     shmi_fence_compiler();
 }
 
-/* The same pointer, of which the compiler knows nothing.  Of a small object
- * gcc 12 warns of the moves that a copy makes for longer ones.            */
-SHMC_HOT void *
-shmi_opaque(void *p)
-{
-    __asm__("" : "+r"(p));
-    return p;
-}
-
 /* Ask for the line of p early, to read or to write it.  Never faults.     */
 SHMC_INLINE void shmi_prefetch_r(const void *p) { __builtin_prefetch(p, 0, 3); }
 SHMC_INLINE void
@@ -622,6 +613,15 @@ shmi_relax(void)
 }
 
 #endif /* !SHMI_BACKEND_CUSTOM */
+
+/* The same pointer, of which the compiler knows nothing.  Of a small object
+ * gcc 12 warns of the moves that a copy makes for longer ones.            */
+SHMC_HOT void *
+shmi_opaque(void *p)
+{
+    __asm__("" : "+r"(p));
+    return p;
+}
 
 /* ---- inline: backoff --------------------------------------------------- */
 

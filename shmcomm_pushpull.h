@@ -129,10 +129,10 @@ shmi_push_try(shmc_push *push, const void *data, uint32_t bytes)
     if (SHMI_UNLIKELY(r < 0)) return r;
     /* The cell, and the room beside it, are ours until R3.                */
     if (SHMI_LIKELY(bytes <= w->here_bytes)) {
-        cell[1] = bytes;
+        shmi_store_rlx_64(cell + 1, bytes);
         shmi_copy_in(cell + 2, data, bytes);
     } else {
-        cell[1] = (uint64_t)SHMI_WORK_BESIDE << 32 | bytes;
+        shmi_store_rlx_64(cell + 1, (uint64_t)SHMI_WORK_BESIDE << 32 | bytes);
         shmi_copy_in(shmi_mpmc_beside(&w->ring, pos), data, bytes);
     }
     /* R3 -> A3: the message happens before a worker reads it.             */
@@ -395,9 +395,12 @@ static bool
 shmi_work_present(const shmc_mpmc *q, uint32_t role)
 {
     for (uint32_t i = 0; i < q->seat_count; i++) {
-        /* Relaxed: the kernel says who is alive.  A newcomer whose role is
-         * still the last one's has not returned from its open.             */
-        const uint64_t owner = shmi_load_rlx_64(&q->seats[i].owner);
+        /* Acquire: the kernel says who is alive; of who left in order, or of
+         * who died before somebody else sat there, all that it pushed is
+         * seen with the seat (shmi_seat_drop, shmi_seat_claim).  The role
+         * relaxed: a newcomer in whose seat the last one's is still found has
+         * not returned from its open.                                      */
+        const uint64_t owner = shmi_load_acq_64(&q->seats[i].owner);
         const uint64_t is = shmi_load_rlx_64(&q->seats[i].word[SHMI_WORK_ROLE]);
         if (owner != 0 && (is & role) && shmi_owner_alive(q->segment, owner))
             return true;
@@ -729,8 +732,8 @@ shmc_push_drain(shmc_push *push, int64_t timeout_ns)
 
     if (q->shm == NULL || q->epoch != shmi_fork_epoch || q->loaned)
         return shmi_push_refuse(push, 0);
-    /* A1 <- R1: what was pushed before we were called is before tail.      */
-    shmi_push_draining d = { push, shmi_load_acq_64(&q->shm->tail) };
+    /* Relaxed: what was pushed before we were called is before tail.       */
+    shmi_push_draining d = { push, shmi_load_rlx_64(&q->shm->tail) };
     return shmi_bell_wait(&q->shm->writable, q->asymmetric,
                           shmi_push_try_drain, &d, timeout_ns,
                           SHMC_RECHECK_NS);
@@ -935,9 +938,10 @@ shmc_pull_ended(shmc_pull *pull)
     if (!pull->open) return SHMC_ECLOSED;
     if (pull->wait.epoch != shmi_fork_epoch) return SHMC_EFORKED;
     if (q->shm == NULL || q->borrowed) return 0;
-    /* The pushers first: when all have gone, tail says all that they did.  */
+    /* The pushers first: when all have gone, tail says all that they did.
+     * Relaxed: that came with their seats, or with the kernel's word.      */
     if (shmi_work_present(q, SHMC_PRODUCER)) return 0;
-    const uint64_t end = shmi_load_acq_64(&q->shm->tail);
+    const uint64_t end = shmi_load_rlx_64(&q->shm->tail);
     const int r = shmi_work_done(q, &pull->ended, end);
     return r == SHMC_EAGAIN ? 0 : r == SHMC_OK ? 1 : r;
 }

@@ -357,11 +357,13 @@ shmi_topic_inherited(const shmc_segment *s, const shmc_bcast *h)
     uint64_t *heir = &h->shm->user[SHMI_TOPIC_HEIR];
 
     shmi_fence_sc();                /* F1: our seat, then the heir          */
-    uint64_t seen = shmi_load_acq_64(heir);
+    /* Relaxed here and below: the word stands for itself, and the kernel knows
+     * who lives and what has a name.                                      */
+    uint64_t seen = shmi_load_rlx_64(heir);
     for (int i = 0; seen != 0 && i < SHMI_ENDPOINT_TRIES; i++) {
         if (shmi_owner_alive(s, seen) || !shmi_segment_named(s, s->fd))
             return true;
-        if (shmi_cas_64(heir, &seen, 0)) return false;
+        if (shmi_cas_rlx_64(heir, &seen, 0)) return false;
     }
     return seen != 0;
 }
@@ -378,8 +380,8 @@ shmi_pub_announce(const shmc_bcast *h)
     if (n == 0) return;
     shmi_store_rlx_64(&user[SHMI_TOPIC_RESTART_AT],
                       shmi_load_rlx_64(&h->shm->tail));
-    /* R3 -> A3: from where on, before that.                               */
-    (void)shmi_faa_64(&user[SHMI_TOPIC_RESTARTS], 1);
+    shmi_fence_rel();               /* R3 -> A3: from where on, before that */
+    (void)shmi_faa_rlx_64(&user[SHMI_TOPIC_RESTARTS], 1);
     shmi_bell_ring(&h->shm->readable, h->asymmetric);
 }
 
@@ -460,26 +462,29 @@ shmi_pub_adopt(void *ctx, const shmc_segment *s)
     return false;
 }
 
-/* Give the name of a file up in which nobody publishes.                   */
+/* Give the name of a file up in which nobody publishes.  True: it is gone.
+ * The word stays then, for who sat down and has not looked at it yet, also
+ * where it was the last heir who died behind that.                        */
 static bool
 shmi_topic_give_up(shmi_pub_opening *o, shmc_segment *s, const shmc_bcast *h)
 {
     shmc_segment_desc look;
     uint64_t *heir = &h->shm->user[SHMI_TOPIC_HEIR];
-    uint64_t seen = shmi_load_acq_64(heir);
+    uint64_t seen = shmi_load_rlx_64(heir);
 
     if (seen != 0 && shmi_owner_alive(s, seen)) return false;
-    if (!shmi_cas_64(heir, &seen, shmi_owner_self(s))) return false;
+    if (!shmi_cas_rlx_64(heir, &seen, shmi_owner_self(s))) return false;
     shmi_fence_sc();                /* F2: the heir, then the seats         */
     memset(&look, 0, sizeof look);
     look.dir = o->desc->dir;
     look.prefix = o->desc->prefix;
     look.flags = SHMC_INSPECT;
-    if (shmi_topic_published(h) || !shmi_segment_named(s, s->fd) ||
-        (o->old.base == NULL &&
-         shmc_segment_attach(&o->old, s->name, &look) != SHMC_OK) ||
-        shmi_file_unlink(s->dirfd, s->file) < 0) {
-        shmi_store_rel_64(heir, 0);
+    if (shmi_segment_named(s, s->fd) &&
+        (shmi_topic_published(h) ||
+         (o->old.base == NULL &&
+          shmc_segment_attach(&o->old, s->name, &look) != SHMC_OK) ||
+         shmi_file_unlink(s->dirfd, s->file) < 0)) {
+        shmi_store_rlx_64(heir, 0);
         return false;
     }
     shmi_event(SHMC_LOG_INFO, "topic '%s': made anew in another shape; its "
