@@ -983,6 +983,10 @@ shmc_req_close(shmc_req *req)
     if (!req->open)
         return shmi_fail(SHMC_ECLOSED, "close client: it is not open");
     req->open = false;
+    /* What was left to us a moment ago, nobody else would remove.          */
+    if (c->shm == NULL && req->wait.epoch == shmi_fork_epoch)
+        (void)shmi_endpoint_look(&req->wait, &req->segment, req->desc.flags,
+                                 shmi_req_join, req);
     shmi_endpoint_wait_end(&req->wait);
     if (c->shm == NULL) return SHMC_OK;
     while (req->sent != 0 && shmi_calls_usable(c) == SHMC_OK)

@@ -735,6 +735,28 @@ a_client_may_come_first(void **state)
     pair_close(&rep, &req);
 }
 
+/* The server leaves its file to who waits for it, and who may have not even
+ * looked by then.                                                          */
+static void
+a_client_that_never_saw_its_service_leaves_nothing(void **state)
+{
+    (void)state;
+    shmc_rep rep;
+    shmc_req req;
+
+    req_open(&req, NULL);
+    rep_open(&rep, NULL);
+    assert_int_equal(shmc_rep_close(&rep), SHMC_OK);
+    assert_int_equal(shmc_req_close(&req), SHMC_OK);
+    assert_int_equal(service_files(), 0);
+    /* Nor where the server stays longer than it.                           */
+    req_open(&req, NULL);
+    rep_open(&rep, NULL);
+    assert_int_equal(shmc_req_close(&req), SHMC_OK);
+    assert_int_equal(shmc_rep_close(&rep), SHMC_OK);
+    assert_int_equal(service_files(), 0);
+}
+
 static void
 no_server_is_told_at_once_if_asked_for(void **state)
 {
@@ -1282,6 +1304,7 @@ main(void)
         SERVICE_CASE(a_client_may_give_up_between_parts),
         SERVICE_CASE(an_answer_that_breaks_off_is_told),
         SERVICE_CASE(a_client_may_come_first),
+        SERVICE_CASE(a_client_that_never_saw_its_service_leaves_nothing),
         SERVICE_CASE(no_server_is_told_at_once_if_asked_for),
         SERVICE_CASE(a_queued_request_waits_for_the_next_server),
         SERVICE_CASE(a_server_that_closes_drops_what_it_had),
