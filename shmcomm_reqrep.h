@@ -480,7 +480,8 @@ shmc_rep_release(shmc_rep *rep)
     if (r != SHMC_OK) return r;
     if (!rep->viewed) return SHMC_EINVAL;
     rep->viewed = false;
-    if (rep->held && (rep->flags & SHMI_CALL_ONE_WAY))
+    /* That one, not the next, which a poll has taken meanwhile.            */
+    if (rep->held && rep->fetched && (rep->flags & SHMI_CALL_ONE_WAY))
         shmi_rep_publish(rep, SHMI_CALL_LAST);
     return SHMC_OK;
 }
