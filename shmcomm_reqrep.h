@@ -480,7 +480,8 @@ shmc_rep_release(shmc_rep *rep)
     if (r != SHMC_OK) return r;
     if (!rep->viewed) return SHMC_EINVAL;
     rep->viewed = false;
-    if (rep->held && (rep->flags & SHMI_CALL_ONE_WAY))
+    /* That one, not the next, which a poll has taken meanwhile.            */
+    if (rep->held && rep->fetched && (rep->flags & SHMI_CALL_ONE_WAY))
         shmi_rep_publish(rep, SHMI_CALL_LAST);
     return SHMC_OK;
 }
@@ -991,6 +992,10 @@ shmc_req_close(shmc_req *req)
     if (!req->open)
         return shmi_fail(SHMC_ECLOSED, "close client: it is not open");
     req->open = false;
+    /* What was left to us a moment ago, nobody else would remove.          */
+    if (c->shm == NULL && req->wait.epoch == shmi_fork_epoch)
+        (void)shmi_endpoint_look(&req->wait, &req->segment, req->desc.flags,
+                                 shmi_req_join, req);
     shmi_endpoint_wait_end(&req->wait);
     if (c->shm == NULL) return SHMC_OK;
     while (req->sent != 0 && shmi_calls_usable(c) == SHMC_OK)

@@ -572,6 +572,28 @@ posts_beyond_the_limit_wait_for_the_server(void **state)
 }
 
 /* What was posted is done, whoever sits in its client's seat by then.      */
+/* Looked at, answered, and only released when the next one is there.       */
+static void
+a_late_release_ends_no_other_request(void **state)
+{
+    (void)state;
+    const void *data;
+    shmc_rep rep;
+    shmc_req req;
+
+    rep_open(&rep, NULL);
+    req_open(&req, NULL);
+    const int call = ask(&req, "first");
+    assert_true(shmc_rep_borrow(&rep, &data, 0) > 0);
+    answer(&rep, "done");
+    assert_int_equal(shmc_req_post(&req, "second", 7, 0), SHMC_OK);
+    assert_int_equal(shmc_rep_ready(&rep), 1);
+    assert_int_equal(shmc_rep_release(&rep), SHMC_OK);
+    hear(&rep, "second");
+    learn(&req, call, "done");
+    pair_close(&rep, &req);
+}
+
 static void
 a_post_outlives_its_client(void **state)
 {
@@ -733,6 +755,28 @@ a_client_may_come_first(void **state)
     answer(&rep, "y");
     learn(&req, call, "y");
     pair_close(&rep, &req);
+}
+
+/* The server leaves its file to who waits for it, and who may have not even
+ * looked by then.                                                          */
+static void
+a_client_that_never_saw_its_service_leaves_nothing(void **state)
+{
+    (void)state;
+    shmc_rep rep;
+    shmc_req req;
+
+    req_open(&req, NULL);
+    rep_open(&rep, NULL);
+    assert_int_equal(shmc_rep_close(&rep), SHMC_OK);
+    assert_int_equal(shmc_req_close(&req), SHMC_OK);
+    assert_int_equal(service_files(), 0);
+    /* Nor where the server stays longer than it.                           */
+    req_open(&req, NULL);
+    rep_open(&rep, NULL);
+    assert_int_equal(shmc_req_close(&req), SHMC_OK);
+    assert_int_equal(shmc_rep_close(&rep), SHMC_OK);
+    assert_int_equal(service_files(), 0);
 }
 
 static void
@@ -1276,12 +1320,14 @@ main(void)
         SERVICE_CASE(a_dropped_request_goes_to_another_server_if_asked_for),
         SERVICE_CASE(a_post_wants_no_answer),
         SERVICE_CASE(posts_beyond_the_limit_wait_for_the_server),
+        SERVICE_CASE(a_late_release_ends_no_other_request),
         SERVICE_CASE(a_post_outlives_its_client),
         SERVICE_CASE(parts_come_one_by_one),
         SERVICE_CASE(parts_in_place_stay_until_released),
         SERVICE_CASE(a_client_may_give_up_between_parts),
         SERVICE_CASE(an_answer_that_breaks_off_is_told),
         SERVICE_CASE(a_client_may_come_first),
+        SERVICE_CASE(a_client_that_never_saw_its_service_leaves_nothing),
         SERVICE_CASE(no_server_is_told_at_once_if_asked_for),
         SERVICE_CASE(a_queued_request_waits_for_the_next_server),
         SERVICE_CASE(a_server_that_closes_drops_what_it_had),

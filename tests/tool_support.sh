@@ -50,22 +50,16 @@ err_has() { grep -Eq -- "$1" "$work/err"; }
 err_lacks() { ! grep -Eq -- "$1" "$work/err"; }
 out_is() { [[ $(cat "$work/out") == "$1" ]]; }
 
-json_line() {
-    if command -v python3 >/dev/null; then
-        python3 -m json.tool
-    elif command -v jq >/dev/null; then
-        jq .
-    else
-        grep -Eq '^(\[.*\]|\{.*\})$'
-    fi
-}
 out_is_json() { # at least one line, each a value of its own
-    local line count=0
-    while IFS= read -r line; do
-        json_line <<<"$line" >/dev/null || return 1
-        count=$((count + 1))
-    done <"$work/out"
-    [[ $count -gt 0 ]]
+    [[ -s $work/out ]] || return 1
+    if command -v python3 >/dev/null; then
+        python3 -c 'import json, sys
+for line in sys.stdin.buffer: json.loads(line)' <"$work/out"
+    elif command -v jq >/dev/null; then
+        [[ $(jq -R fromjson "$work/out" | jq -s length) == $(wc -l <"$work/out") ]]
+    else
+        ! grep -Evq '^(\[.*\]|\{.*\})$' "$work/out"
+    fi
 }
 
 wait_for() { # wait_for COMMAND...: until it succeeds
