@@ -553,6 +553,11 @@ finish(void)
     judge_shared();
     shmi_store_rel_32(&b->stop, 2);
     await_end(false);
+    /* One that had just been told to close may have left some behind.       */
+    for (uint32_t i = 0; i < b->slot_count; i++)
+        if (b->slots[i].does == RECEIVER && b->slots[i].what >= SPSC &&
+            b->slots[i].what <= DROP) start(&b->slots[i]);
+    await_end(false);
     reap(shmi_now_ns());
     if (waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD)
         broken(NULL, "a process is left");
