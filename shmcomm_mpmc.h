@@ -258,6 +258,15 @@ SHMC_API bool shmi_mpmc_patrol(shmc_mpmc *q, uint64_t pos, uint64_t *found);
 SHMC_API int shmi_mpmc_push_slow(shmc_mpmc *q, uint64_t *pos);
 SHMC_API int shmi_mpmc_pop_slow(shmc_mpmc *q, uint64_t *pos);
 
+/* The oldest message's cell, which nobody has claimed yet, or NULL.  Takes
+ * nothing: what is read there may have gone to another meanwhile.         */
+SHMC_API const uint64_t *shmi_mpmc_peek(const shmc_mpmc *q, uint64_t *pos);
+
+/* Take what was peeked at, and throw it away: it is of no use to anybody.
+ * False: it has gone.  The handle has nothing borrowed.
+ * Crash   as a pop: who gets the message then throws it away, too.        */
+SHMC_API bool shmi_mpmc_discard(shmc_mpmc *q, uint64_t pos);
+
 /* Let the peer get ahead.  Cost  0.1 to 0.2 us.                           */
 SHMC_API void shmi_mpmc_step_back(void);
 
@@ -1566,6 +1575,30 @@ shmi_mpmc_readable(shmc_mpmc *q, bool thorough)
         return 1;
     }
     return SHMC_EAGAIN;
+}
+
+SHMC_API const uint64_t *
+shmi_mpmc_peek(const shmc_mpmc *q, uint64_t *pos)
+{
+    *pos = shmi_load_acq_64(&q->shm->head);             /* A2, as above     */
+    const uint64_t *cell = shmi_mpmc_at(q, *pos);
+    return shmi_load_acq_64(cell) == shmi_mpmc_word(*pos, SHMI_MPMC_FULL)
+         ? cell : NULL;                                 /* A3, likewise     */
+}
+
+SHMC_API bool
+shmi_mpmc_discard(shmc_mpmc *q, uint64_t pos)
+{
+    uint64_t seen = pos;
+    shmi_mpmc_intend(&q->seat->word[0],
+                     shmi_mpmc_intent(SHMI_MPMC_DEQ, pos, 1));
+    /* R2 -> A2, R4 -> A4: as in a pop.                                     */
+    const bool mine = shmi_cas_rel_64(&q->shm->head, &seen, pos + 1);
+    if (mine)
+        shmi_store_rel_64(shmi_mpmc_at(q, pos),
+                          shmi_mpmc_word(pos + q->mask + 1, SHMI_MPMC_FREE));
+    shmi_mpmc_popped(q);
+    return mine;
 }
 
 /* Would a push find room?                                                  */

@@ -142,7 +142,8 @@ SHMC_API int shmc_rep_borrow(shmc_rep *rep, const void **data,
                              int64_t timeout_ns);
 SHMC_API int shmc_rep_release(shmc_rep *rep);
 
-/* Tell whether a request is there (0 or 1), without waiting.              */
+/* Tell whether a request is there (0 or 1), without waiting and without
+ * taking it: another server may be faster than the receive that follows.  */
 SHMC_API int shmc_rep_ready(shmc_rep *rep);
 
 /* Answer the request.  Waits, up to timeout_ns, only if a part of the answer
@@ -178,8 +179,8 @@ SHMC_API int shmc_rep_drop(shmc_rep *rep);
  * died or gave up, or wants none.  Cost  a system call.                   */
 SHMC_API int shmc_rep_wanted(shmc_rep *rep);
 
-/* Name the server to shmc_poll: SHMC_POLLIN when a request is there (which it
- * has then taken) and the last one is answered.                           */
+/* Name the server to shmc_poll: SHMC_POLLIN when a request is there and the
+ * last one is answered.  As shmc_rep_ready, it takes none.                */
 SHMC_API shmc_pollable shmc_rep_pollable(shmc_rep *rep);
 
 /* Tell whether the request has been in the hands of a server that died.   */
@@ -416,16 +417,21 @@ shmi_rep_try(void *ctx)
     return shmi_rep_take(rep);
 }
 
+/* Must the last request be answered before there is anything to receive?   */
+static bool
+shmi_rep_busy(const shmc_rep *rep)
+{
+    return rep->held && rep->fetched && (rep->flags & SHMI_CALL_ONE_WAY) == 0;
+}
+
 static int
 shmi_rep_wait(shmc_rep *rep, int64_t timeout_ns)
 {
     int r = shmi_calls_usable(&rep->calls);
 
     if (r != SHMC_OK) return r;
-    if (rep->held && rep->fetched) {
-        if ((rep->flags & SHMI_CALL_ONE_WAY) == 0) return SHMC_EBUSY;
-        shmi_rep_publish(rep, SHMI_CALL_LAST);
-    }
+    if (shmi_rep_busy(rep)) return SHMC_EBUSY;
+    if (rep->held && rep->fetched) shmi_rep_publish(rep, SHMI_CALL_LAST);
     /* Try at once, without the rest.                                       */
     r = shmi_rep_take(rep);
     if (r != SHMC_EAGAIN || timeout_ns == 0) return r;
@@ -485,12 +491,41 @@ shmc_rep_release(shmc_rep *rep)
     return SHMC_OK;
 }
 
+/* Is a request there that a receive would get?  1, or SHMC_EAGAIN ...  Takes
+ * none.  Withdrawn ones that come first it throws away.                    */
+static int
+shmi_rep_look(shmc_rep *rep, bool thorough)
+{
+    shmi_calls *c = &rep->calls;
+    uint64_t pos;
+
+    if (rep->held && !rep->fetched) return 1;
+    for (uint64_t i = 0; i <= c->queue.mask; i++) {
+        const int r = shmi_mpmc_readable(&c->queue, thorough);
+        const uint64_t *cell = r > 0 ? shmi_mpmc_peek(&c->queue, &pos) : NULL;
+        if (cell == NULL) return r;
+        /* Once, and by the time that it is judged perhaps another's: then
+         * its place is taken, and nothing is thrown away.                  */
+        const uint64_t id = shmi_load_rlx_64(cell + 1);
+        const uint32_t index = (uint32_t)id & SHMI_CALL_INDEX;
+        if (index < c->count &&
+            shmi_call_open(c, shmi_load_acq_64(&c->calls[index].state),
+                           shmi_call_gen(id))) return 1;
+        rep->passed += shmi_mpmc_discard(&c->queue, pos);
+    }
+    return SHMC_EAGAIN;
+}
+
 SHMC_API int
 shmc_rep_ready(shmc_rep *rep)
 {
-    const int r = shmi_rep_wait(rep, 0);
+    int r = shmi_calls_usable(&rep->calls);
 
-    return r == SHMC_OK ? 1 : r == SHMC_EAGAIN ? 0 : r;
+    if (r != SHMC_OK) return r;
+    if (shmi_rep_busy(rep)) return SHMC_EBUSY;
+    /* Who asks may do so at leisure: now and then, look for the dead.      */
+    r = shmi_rep_look(rep, ++rep->tries % SHMI_CALL_POLLS == 0);
+    return r == SHMC_EAGAIN ? 0 : r;
 }
 
 /* >>servers: answering */
@@ -1457,12 +1492,9 @@ shmi_rep_poll(void *socket, uint32_t events, bool thorough,
     spot->bell[0] = &rep->calls.queue.shm->readable;
     spot->asymmetric = rep->calls.asymmetric;
     spot->progress = rep->received;
-    /* Nothing to read before it has answered.                              */
-    if (rep->held && rep->fetched && (rep->flags & SHMI_CALL_ONE_WAY) == 0)
-        return 0;
-    if (thorough) rep->calls.queue.look = true;
-    r = shmc_rep_ready(rep);
-    return r > 0 ? SHMC_POLLIN : r;
+    if (shmi_rep_busy(rep)) return 0;
+    r = shmi_rep_look(rep, thorough);
+    return r > 0 ? SHMC_POLLIN : r == SHMC_EAGAIN ? 0 : r;
 }
 
 SHMC_API shmc_pollable

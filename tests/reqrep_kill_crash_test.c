@@ -162,6 +162,15 @@ ask(void)
     CRASH_CHECK(call > 0);
 }
 
+/* Behind a withdrawn one.                                                    */
+static void
+ask_again(void)
+{
+    ask();
+    CRASH_EQUAL(shmc_req_cancel(&req, call), 1);
+    ask();
+}
+
 static void
 enter_client(void) { TEST_REQUIRE(open_req(&his_req) == SHMC_OK); }
 
@@ -325,6 +334,9 @@ read_part(void)
 }
 
 static int
+act_look(void) { return shmc_rep_ready(&his_rep) == 1 ? 1 : -1; }
+
+static int
 act_take(void)
 {
     const int r = shmc_rep_recv(&his_rep, book->out, BYTES, 0);
@@ -374,6 +386,10 @@ act_close_server(void) { return shmc_rep_close(&his_rep) == SHMC_OK ? 1 : -1; }
 
 static int
 act_open_server(void) { return open_rep(&his_rep) == SHMC_OK ? 1 : -1; }
+
+/* Who only looks withholds nothing.                                          */
+static void
+check_looked(void) { CRASH_EQUAL(resolve(true), BY_SURVIVOR); }
 
 /* It had the request, or another server gets it; with `retries` one always
  * does.                                                                      */
@@ -452,6 +468,7 @@ static const operation operations[] = {
       check_cancelled },
     { "client's open", false, nothing, nothing, nothing, act_open_client,
       nothing },
+    { "look", true, ask_again, enter_server, nothing, act_look, check_looked },
     { "take", true, ask, enter_server, nothing, act_take, check_taken },
     { "take in place", true, ask, enter_server, nothing, act_take_in_place,
       check_taken },
