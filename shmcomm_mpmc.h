@@ -138,6 +138,7 @@ enum { SHMI_MPMC_AUX_AGAIN = 0, SHMI_MPMC_AUX_BESIDE = 1 };
 /* One thread's view of a queue.  Private: use the functions below.        */
 typedef struct shmc_mpmc {
     shmc_mpmc_shm *shm;             /* NULL = closed                        */
+    shmi_bell_shm *writable;        /* the queue's, or one of several queues*/
     uint8_t *cells;
     uint64_t mask;                  /* slot_count - 1                       */
     shmi_seat_shm *seat;            /* NULL for an observer                 */
@@ -447,7 +448,7 @@ SHMC_INLINE void
 shmi_mpmc_popped(shmc_mpmc *q)
 {
     shmi_mpmc_intend(&q->seat->word[0], 0);
-    if (q->waitable) shmi_bell_ring(&q->shm->writable, q->asymmetric);
+    if (q->waitable) shmi_bell_ring(q->writable, q->asymmetric);
 }
 
 /* Position P's room beside its cell.                                       */
@@ -800,7 +801,7 @@ shmi_mpmc_untomb(shmc_mpmc *q, uint64_t pos)
     if (shmi_cas_rel_64(shmi_mpmc_at(q, pos), &seen,
                     shmi_mpmc_word(pos + q->mask + 1, SHMI_MPMC_FREE)) &&
         q->waitable)
-        shmi_bell_ring(&q->shm->writable, q->asymmetric);
+        shmi_bell_ring(q->writable, q->asymmetric);
 }
 
 /* Make a tomb of pos == head if its producer is dead.  SHMI_MPMC_RETRY if
@@ -852,7 +853,7 @@ shmi_mpmc_adopt(shmc_mpmc *q, uint64_t pos)
                                                      SHMI_MPMC_FREE)))
             return SHMI_MPMC_LEFT;
         (void)shmi_faa_rlx_64(poison ? &q->shm->poisoned : &q->shm->dropped, 1);
-        if (q->waitable) shmi_bell_ring(&q->shm->writable, q->asymmetric);
+        if (q->waitable) shmi_bell_ring(q->writable, q->asymmetric);
         return SHMI_MPMC_DROPPED;
     }
     /* R5 -> A5, before the CAS (I4).                                       */
@@ -1260,6 +1261,7 @@ shmi_mpmc_point(shmc_mpmc *q, void *mem, uint64_t bytes, shmc_mpmc_desc *is)
                          (unsigned)h.stride_bytes,
                          (unsigned long long)h.total_bytes);
     q->shm = (shmc_mpmc_shm *)mem;
+    q->writable = &q->shm->writable;
     q->seats = (shmi_seat_shm *)(void *)((uint8_t *)mem + sizeof *q->shm);
     q->cells = (uint8_t *)mem + sizeof *q->shm + seats;
     q->mask = h.slot_count - 1;
@@ -1494,7 +1496,7 @@ shmi_mpmc_wait(shmc_mpmc *q, uint32_t role, shmi_try_fn try_fn,
     if (!q->waitable)
         return shmi_fail(SHMC_ENOTSUP, "wait on a MPMC queue that was created"
                          " without waitable = 1");
-    return shmi_bell_wait(role == SHMC_PRODUCER ? &q->shm->writable
+    return shmi_bell_wait(role == SHMC_PRODUCER ? q->writable
                                                 : &q->shm->readable,
                           q->asymmetric, try_fn, wish, timeout_ns,
                           SHMC_RECHECK_NS);
@@ -1637,7 +1639,7 @@ shmi_mpmc_look(void *queue, uint32_t events, bool thorough,
         return shmi_fail(SHMC_ENOTSUP, "poll a MPMC queue that was created"
                          " without waitable = 1");
     if (events & SHMC_POLLIN) spot->bell[0] = &q->shm->readable;
-    if (events & SHMC_POLLOUT) spot->bell[1] = &q->shm->writable;
+    if (events & SHMC_POLLOUT) spot->bell[1] = q->writable;
     spot->asymmetric = q->asymmetric;
     spot->progress = q->pop_next;
     for (uint32_t event = SHMC_POLLIN; event <= SHMC_POLLOUT; event <<= 1) {

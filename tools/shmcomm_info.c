@@ -170,6 +170,7 @@ kind_at(uint32_t number)
         [SHMC_KIND_BCAST] = { "broadcast", bcast_stats },
         [SHMC_KIND_LATEST] = { "latest", latest_stats },
         [SHMC_KIND_CALLS] = { "calls", NULL },
+        [SHMC_KIND_SHARES] = { "shares", NULL },
     };
     static const kind other = { NULL, NULL };
 
