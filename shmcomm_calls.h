@@ -21,7 +21,8 @@ enum {
     SHMI_CALLS_MAX_SERVERS = 1024,
     SHMI_CALLS_MAX_EACH = 64,       /* calls of one client: bits of a word  */
     SHMI_CALL_REQUEST_INLINE = 104, /* so many bytes travel in the line     */
-    SHMI_CALL_REPLY_INLINE = 112
+    SHMI_CALL_REPLY_INLINE = 112,
+    SHMI_CALL_POLLS = 64            /* tries between two looks at the clock */
 };
 #define SHMI_CALLS_MAGIC 0x4c4c4143u            /* "CALL" in memory         */
 
