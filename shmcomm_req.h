@@ -13,6 +13,11 @@
 
 /* ---- constants --------------------------------------------------------- */
 
+#ifndef SHMC_SERVER_CHECK_NS        /* how often a client that waits for an  */
+#define SHMC_SERVER_CHECK_NS 2000000u   /* answer asks the kernel for its
+                                           server                           */
+#endif
+
 enum { SHMC_ANY_CALL = 0 };         /* in place of a call's number          */
 enum { SHMI_CALL_NUMBERS = 0x1ffffff };     /* times 64 is below 2^31       */
 
@@ -742,7 +747,7 @@ shmi_req_try(void *ctx)
     }
     if (++w->tries <= SHMC_SPIN_TRIES && ++req->polls % SHMI_CALL_POLLS != 0)
         return SHMC_EAGAIN;
-    if (!shmi_calls_due(&req->look_ns, SHMC_PEER_CHECK_NS)) return SHMC_EAGAIN;
+    if (!shmi_calls_due(&req->look_ns, SHMC_SERVER_CHECK_NS)) return SHMC_EAGAIN;
     for (uint64_t set = w->set & req->sent; set != 0; set &= set - 1) {
         w->index = shmi_req_lowest(set);
         const int r = shmi_req_judge(req, w->index);
@@ -773,7 +778,7 @@ shmi_req_wait(shmc_req *req, int number, int64_t timeout_ns, uint32_t *index,
     shmi_req_wish w = { req, shmi_req_named(req, number), 0, 0, 0 };
     if (w.set == 0) return SHMC_EINVAL;
     r = shmi_bell_wait(&req->calls.client_bells[c->seat], c->asymmetric,
-                       shmi_req_try, &w, timeout_ns, SHMC_PEER_CHECK_NS);
+                       shmi_req_try, &w, timeout_ns, SHMC_SERVER_CHECK_NS);
     if (r == SHMC_EPEERDEAD) {
         req->from = req->call[w.index].number;
         req->more = false;
@@ -915,7 +920,7 @@ shmi_req_poll(void *socket, uint32_t events, bool thorough,
     if ((events & ~(uint32_t)(SHMC_POLLIN | SHMC_POLLOUT)) != 0)
         return shmi_fail(SHMC_EINVAL, "poll a client for 0x%x: ask for "
                          "SHMC_POLLIN or SHMC_POLLOUT", events);
-    spot->slice_ns = SHMC_PEER_CHECK_NS;
+    spot->slice_ns = SHMC_SERVER_CHECK_NS;
     if (req->absent && (events & SHMC_POLLOUT) && thorough) {
         r = shmc_req_served(req);
         if (r < 0) return r;
