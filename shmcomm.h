@@ -24,7 +24,8 @@
 enum {                              /* kinds of directory objects           */
     SHMC_KIND_RAW = 0, SHMC_KIND_COUNTER = 1, SHMC_KIND_SPSC = 2,
     SHMC_KIND_RECQ = 3, SHMC_KIND_MPMC = 4, SHMC_KIND_BCAST = 5,
-    SHMC_KIND_LATEST = 6, SHMC_KIND_CALLS = 7
+    SHMC_KIND_LATEST = 6, SHMC_KIND_CALLS = 7,
+    SHMC_KIND_SHARES = 8
 };
 
 /* ---- descs ------------------------------------------------------------- */

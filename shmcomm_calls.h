@@ -21,7 +21,8 @@ enum {
     SHMI_CALLS_MAX_SERVERS = 1024,
     SHMI_CALLS_MAX_EACH = 64,       /* calls of one client: bits of a word  */
     SHMI_CALL_REQUEST_INLINE = 104, /* so many bytes travel in the line     */
-    SHMI_CALL_REPLY_INLINE = 112
+    SHMI_CALL_REPLY_INLINE = 112,
+    SHMI_CALL_POLLS = 64            /* tries between two looks at the clock */
 };
 #define SHMI_CALLS_MAGIC 0x4c4c4143u            /* "CALL" in memory         */
 
@@ -194,6 +195,10 @@ extern const shmi_endpoint_kind shmi_service_kind;
 
 /* SHMC_OK, or why the handle cannot be used.                              */
 SHMC_API int shmi_calls_usable(const shmi_calls *c);
+
+/* May generation `gen` of a call be taken, by the state that was loaded?
+ * Once it may not, it never may again (I2).                               */
+SHMC_API bool shmi_call_open(const shmi_calls *c, uint64_t state, uint64_t gen);
 
 /* Take generation `gen` of a call (I2); false if it means nothing any more. */
 SHMC_API bool shmi_call_claim(const shmi_calls *c, uint32_t index,
@@ -484,6 +489,15 @@ shmi_calls_due(uint64_t *look_ns, uint64_t every_ns)
 }
 
 SHMC_API bool
+shmi_call_open(const shmi_calls *c, uint64_t state, uint64_t gen)
+{
+    return shmi_call_gen(state) == shmi_call_before(gen) ||
+           (shmi_call_gen(state) == gen &&
+            shmi_call_kind(state) == SHMI_CALL_TAKEN &&
+            !shmi_server_alive(c, shmi_call_number(state)));
+}
+
+SHMC_API bool
 shmi_call_claim(const shmi_calls *c, uint32_t index, uint64_t gen)
 {
     uint64_t *state = &c->calls[index].state;
@@ -494,11 +508,7 @@ shmi_call_claim(const shmi_calls *c, uint32_t index, uint64_t gen)
     /* Each round that fails was lost to its client, or to a settler; a few
      * are enough.                                                          */
     for (int i = 0; i < 4; i++) {
-        const bool fresh = shmi_call_gen(was) == shmi_call_before(gen);
-        if (!fresh && (shmi_call_gen(was) != gen ||
-                       shmi_call_kind(was) != SHMI_CALL_TAKEN ||
-                       shmi_server_alive(c, shmi_call_number(was))))
-            return false;
+        if (!shmi_call_open(c, was, gen)) return false;
         /* R4 -> A4: who sees that we have it sees us in our seat.          */
         if (shmi_cas_rel_64(state, &was,
                             shmi_call_word(gen, c->seat, SHMI_CALL_TAKEN)))

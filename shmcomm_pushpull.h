@@ -12,8 +12,7 @@
 #ifndef SHMCOMM_PUSHPULL_H
 #define SHMCOMM_PUSHPULL_H
 
-#include "shmcomm_endpoint.h"
-#include "shmcomm_mpmc.h"
+#include "shmcomm_work.h"
 
 /* ---- descs ------------------------------------------------------------- */
 
@@ -21,7 +20,8 @@
  * and names a different one is told (SHMC_EMISMATCH).  Zero takes what
  * exists.                                                                 */
 typedef struct shmc_push_desc {
-    uint32_t depth;                 /* messages kept, power of two [256]    */
+    uint32_t depth;                 /* messages kept, power of two [256]; with
+                                       round_robin for each worker [16]     */
     uint32_t max_bytes;             /* longest message, 1..2^30; of up to 112
                                        the next multiple of 8 [16384]       */
     uint32_t max_handles;           /* pushers and workers, 1..4000 [64]    */
@@ -29,6 +29,12 @@ typedef struct shmc_push_desc {
                                        SHMC_DROP [SHMC_REDELIVER]           */
     uint32_t max_redeliveries;      /* then it is poison, and dropped;
                                        1..16383, or 0: no limit [0]         */
+    uint32_t round_robin;           /* each pusher deals by turns to so many
+                                       workers at most, 1..64; 0: who is free
+                                       takes the next one [0]               */
+    bool     need_worker;           /* SHMC_EPEERDEAD where this pusher would
+                                       wait and no worker is there; else wait
+                                       for one [false]                      */
     uint32_t wake;                  /* SHMC_WAKE_... [SHMC_WAKE_FENCE]      */
     uint32_t access;                /* permission bits of the file [0600]   */
     uint32_t gid;                   /* with SHMC_SET_GID                    */
@@ -45,45 +51,32 @@ typedef struct shmc_pull_desc {
     const char *dir, *prefix;       /* as in shmc_segment_desc              */
 } shmc_pull_desc;
 
-/* ---- shared layout, version 1 ------------------------------------------
- * The queue is a shmc_mpmc, "work", whose slots begin with this word:
- * where the message is (SHMI_WORK_...) << 32 | its bytes.  W pusher before
- * its R3, R worker after its A3.                                          */
-enum {
-    SHMI_WORK_HERE = 0,             /* behind the word                      */
-    SHMI_WORK_BESIDE = 1,           /* in the room beside the slot          */
-    SHMI_WORK_INLINE_BYTES = 112    /* at most behind the word: 128 in all  */
-};
-
-/* In a seat, word[1]: the role of its owner.  W owner, R who asks whether
- * anybody of that role is there.                                          */
-enum { SHMI_WORK_ROLE = 1 };
-
 /* ---- handles: their address must not change while open ----------------- */
 
-/* A queue from either side.  Private.                                     */
-typedef struct shmi_work {
-    shmc_mpmc ring;                 /* closed while the queue is awaited    */
-    uint64_t stride;                /* of its cells                         */
-    uint32_t here_bytes;            /* what fits behind a cell's first word */
-    uint32_t max_bytes;
-} shmi_work;
-
 typedef struct shmc_push {
-    shmi_work work;
+    shmi_work work;                 /* the ring that all share, or closed   */
+    shmi_shares shares;             /* or theirs, or closed                 */
+    shmi_work *at;                  /* the ring of the last message or loan;
+                                       NULL: closed                         */
     shmc_segment segment;
     uint64_t refused;               /* sends that found no room             */
-    uint64_t drained;               /* all before it is done with           */
+    uint64_t look_ns;
+    uint32_t turn, dealt;           /* whose the last message was; how many */
     uint32_t loan_where, loan_bytes;
+    bool     need_worker;
 } shmc_push;
 
 typedef struct shmc_pull {
-    shmi_work work;
+    shmi_work work;                 /* as a pusher's                        */
+    shmi_shares shares;
+    shmi_work *at;                  /* the ring of the last message; NULL:
+                                       closed, or the queue is awaited      */
     shmc_segment segment;
     shmi_endpoint_wait wait;        /* for a queue that is not there yet    */
-    uint64_t ended;                 /* all before it is done with           */
     uint32_t redeliveries;          /* of the last message                  */
     uint32_t flags, polls;
+    uint32_t own, heir, taken;      /* our share; one without a worker that
+                                       has messages, or our own; calls      */
     bool     until_end, open;
     bool     kept;                  /* claimed, but recv had no room for it */
 } shmc_pull;
@@ -110,11 +103,11 @@ SHMC_API int shmc_push_open(shmc_push *push, const char *queue,
  * Errors  SHMC_ECLOSED.                                                   */
 SHMC_API int shmc_push_close(shmc_push *push);
 
-/* The slow parts of shmc_push_send: room has to be waited for; no message
- * can be sent now.                                                        */
+/* The slow parts of shmc_push_send: room has to be waited for; the queue is
+ * dealt by turns, or no message can be sent now.                          */
 SHMC_API int shmi_push_send_wait(shmc_push *push, const void *data,
                                  uint32_t bytes, int64_t timeout_ns);
-SHMC_API int shmi_push_refuse(const shmc_push *push, uint32_t bytes);
+SHMC_API int shmi_push_deal(shmc_push *push, const void *data, uint32_t bytes);
 
 /* Send without waiting; SHMC_EAGAIN is not counted.                       */
 SHMC_HOT int
@@ -124,20 +117,10 @@ shmi_push_try(shmc_push *push, const void *data, uint32_t bytes)
     uint64_t pos = 0, *cell = NULL;
     if (SHMI_UNLIKELY(w->ring.epoch != shmi_fork_epoch || !w->ring.push_gate ||
                       bytes > w->max_bytes))
-        return shmi_push_refuse(push, bytes);
+        return shmi_push_deal(push, data, bytes);
     const int r = shmi_mpmc_take_tail(&w->ring, w->stride, &pos, &cell);
     if (SHMI_UNLIKELY(r < 0)) return r;
-    /* The cell, and the room beside it, are ours until R3.                */
-    if (SHMI_LIKELY(bytes <= w->here_bytes)) {
-        shmi_store_rlx_64(cell + 1, bytes);
-        shmi_copy_in(cell + 2, data, bytes);
-    } else {
-        shmi_store_rlx_64(cell + 1, (uint64_t)SHMI_WORK_BESIDE << 32 | bytes);
-        shmi_copy_in(shmi_mpmc_beside(&w->ring, pos), data, bytes);
-    }
-    /* R3 -> A3: the message happens before a worker reads it.             */
-    shmi_store_rel_64(cell, shmi_mpmc_word(pos, SHMI_MPMC_FULL));
-    shmi_mpmc_pushed(&w->ring);
+    shmi_work_put(w, pos, cell, data, bytes);
     return SHMC_OK;
 }
 
@@ -148,8 +131,10 @@ shmi_push_try(shmc_push *push, const void *data, uint32_t bytes)
  * get past one that is being written.
  * Cost    lock-free, O(bytes), no system call unless somebody sleeps.
  * Crash   dying inside loses this message only.
- * Errors  SHMC_EMSGSIZE; SHMC_EAGAIN, SHMC_ETIMEDOUT no room; SHMC_EBUSY
- *         there is a loan; SHMC_EFORKED; SHMC_ECLOSED; SHMC_ECORRUPT.     */
+ * Errors  SHMC_EMSGSIZE; SHMC_EAGAIN, SHMC_ETIMEDOUT no room; with
+ *         need_worker SHMC_EPEERDEAD no room, and no worker is there, or the
+ *         last one has died: told within 10 ms; SHMC_EBUSY there is a loan;
+ *         SHMC_EFORKED; SHMC_ECLOSED; SHMC_ECORRUPT.                      */
 SHMC_INLINE int
 shmc_push_send(shmc_push *push, const void *data, uint32_t bytes,
                int64_t timeout_ns)
@@ -173,12 +158,17 @@ SHMC_API int shmc_push_abort(shmc_push *push);
  * workers and released, or dropped by the queue's rules.
  * Cost    O(depth) once for each lap; blocks up to timeout_ns.
  * Crash   what a dead worker held counts when another one is done with it.
- * Errors  SHMC_EAGAIN (timeout 0), SHMC_ETIMEDOUT not yet; SHMC_EBUSY there
- *         is a loan; SHMC_EFORKED; SHMC_ECLOSED; SHMC_ECORRUPT.           */
+ * Errors  SHMC_EAGAIN (timeout 0), SHMC_ETIMEDOUT not yet; with need_worker
+ *         SHMC_EPEERDEAD nor will it be, as no worker is there; SHMC_EBUSY
+ *         there is a loan; SHMC_EFORKED; SHMC_ECLOSED; SHMC_ECORRUPT.     */
 SHMC_API int shmc_push_drain(shmc_push *push, int64_t timeout_ns);
 
-/* Count what happened in the queue so far: shmc_mpmc_stats_get.  `pushed`
- * and `popped` are messages; `used` is those that nobody has taken yet.   */
+/* Tell whether a live worker is there (0 or 1).  Cost  system calls.      */
+SHMC_API int shmc_push_served(const shmc_push *push);
+
+/* Count what happened in the queue so far: shmc_mpmc_stats_get, with
+ * round_robin of all shares together.  `pushed` and `popped` are messages;
+ * `used` is those that nobody has taken yet.                              */
 SHMC_API int shmc_push_stats_get(const shmc_push *push, shmc_mpmc_stats *out);
 
 /* Name the pusher to shmc_poll: SHMC_POLLOUT when there is room.
@@ -201,32 +191,18 @@ SHMC_API int shmc_pull_open(shmc_pull *pull, const char *queue,
 SHMC_API int shmc_pull_close(shmc_pull *pull);
 
 /* The slow parts of shmc_pull_recv: nothing was there at the first look; the
- * message at `pos`, ours, does not fit, or is damaged.                    */
+ * message at `pos`, ours, does not fit, or is damaged; the queue is dealt by
+ * turns, or a message is kept or borrowed, or none can be received now.   */
 SHMC_API int shmi_pull_recv_wait(shmc_pull *pull, void *buf, uint32_t cap,
                                  int64_t timeout_ns);
 SHMC_API int shmi_pull_keep(shmc_pull *pull, uint64_t pos, uint64_t note);
-SHMC_API int shmi_pull_refuse(shmc_pull *pull, void *buf, uint32_t cap);
+SHMC_API int shmi_pull_other(shmc_pull *pull, void *buf, uint32_t cap);
 
-/* Where the message in the room beside our cell is, by its note, which was
- * loaded once; or NULL: damaged.                                          */
-SHMC_INLINE uint8_t *
-shmi_work_beside(const shmi_work *w, uint64_t pos, uint64_t note)
-{
-    return note >> 32 == SHMI_WORK_BESIDE &&
-           (uint32_t)note <= w->ring.beside_bytes
-         ? shmi_mpmc_beside(&w->ring, pos) : NULL;
-}
-
-/* Receive without waiting.                                                */
+/* Copy the message of a cell that is ours out, and free the cell.         */
 SHMC_HOT int
-shmi_pull_try(shmc_pull *pull, void *buf, uint32_t cap)
+shmi_pull_copy(shmc_pull *pull, shmi_work *w, uint64_t pos, uint64_t *cell,
+               void *buf, uint32_t cap)
 {
-    shmi_work *w = &pull->work;
-    uint64_t pos = 0, *cell = NULL;
-    if (SHMI_UNLIKELY(w->ring.epoch != shmi_fork_epoch || !w->ring.pop_gate))
-        return shmi_pull_refuse(pull, buf, cap);
-    const int r = shmi_mpmc_take_head(&w->ring, w->stride, &pos, &cell);
-    if (SHMI_UNLIKELY(r < 0)) return r;
     /* Untrusted: loaded once, checked, used.  Relaxed: see A3.            */
     const uint64_t note = shmi_load_rlx_64(cell + 1);
     const uint32_t bytes = (uint32_t)note;
@@ -241,6 +217,19 @@ shmi_pull_try(shmc_pull *pull, void *buf, uint32_t cap)
                                            SHMI_MPMC_FREE));
     shmi_mpmc_popped(&w->ring);
     return (int)bytes;
+}
+
+/* Receive without waiting.                                                */
+SHMC_HOT int
+shmi_pull_try(shmc_pull *pull, void *buf, uint32_t cap)
+{
+    shmi_work *w = &pull->work;
+    uint64_t pos = 0, *cell = NULL;
+    if (SHMI_UNLIKELY(w->ring.epoch != shmi_fork_epoch || !w->ring.pop_gate))
+        return shmi_pull_other(pull, buf, cap);
+    const int r = shmi_mpmc_take_head(&w->ring, w->stride, &pos, &cell);
+    if (SHMI_UNLIKELY(r < 0)) return r;
+    return shmi_pull_copy(pull, w, pos, cell, buf, cap);
 }
 
 /* Receive the oldest message that nobody has taken, by copy: spin, yield,
@@ -308,142 +297,7 @@ SHMC_API shmc_pollable shmc_pull_pollable(shmc_pull *pull);
 
 #include <string.h>
 
-#define SHMI_WORK_OBJECT "work"
-#define SHMI_WORK_TYPE "shmcomm PUSH/PULL"
-
-/* >>work: the file --------------------------------------------------------- */
-
-/* Is there a message in the ring that somebody should get?  Asked when nobody
- * uses it; the geometry is checked.                                        */
-static bool
-shmi_work_left(const shmc_mpmc *q)
-{
-    /* Relaxed: who was here last let go of the file's lock before.         */
-    const uint64_t tail = shmi_load_rlx_64(&q->shm->tail);
-    const uint64_t head = shmi_load_rlx_64(&q->shm->head);
-
-    for (uint64_t pos = tail - q->mask - 1; pos != tail; pos++) {
-        const uint64_t word = shmi_load_rlx_64(shmi_mpmc_at(q, pos));
-        if (shmi_mpmc_full(word, pos) &&
-            !((int64_t)(head - pos) > 0 &&
-              (q->drop || shmi_mpmc_is_poison(q, word)))) return true;
-    }
-    return false;
-}
-
-/* Keep a file with messages; and one that is not what we think it is.      */
-static bool
-shmi_work_keep(const shmc_segment *s)
-{
-    shmc_object_info info;
-    shmc_mpmc_desc is;
-    shmc_mpmc q;
-
-    for (uint32_t i = 0; i < s->max_objects; i++) {
-        if (shmc_object_info_get(s, i, &info) != SHMC_OK ||
-            strcmp(info.name, SHMI_WORK_OBJECT) != 0) continue;
-        memset(&q, 0, sizeof q);
-        return info.kind != SHMC_KIND_MPMC ||
-               info.type_hash != shmc_type_hash(SHMI_WORK_TYPE) ||
-               shmi_mpmc_point(&q, s->base + info.offset, info.bytes,
-                               &is) != SHMC_OK || shmi_work_left(&q);
-    }
-    return true;
-}
-
-static const shmi_endpoint_kind shmi_work_kind = {
-    "queue", SHMI_WORK_OBJECT, shmi_work_keep, false
-};
-
-/* Open the ring, creating it as `desc` says unless it is there.            */
-static int
-shmi_work_open(shmi_work *w, shmc_segment *s, const shmc_mpmc_desc *desc,
-               uint32_t role)
-{
-    const int r = shmc_mpmc_open(&w->ring, s, SHMI_WORK_OBJECT, desc, role);
-
-    if (r != SHMC_OK) return r;
-    w->stride = shmi_mpmc_stride(w->ring.slot_bytes);
-    w->here_bytes = w->ring.slot_bytes - 8;
-    w->max_bytes = w->ring.beside_bytes ? w->ring.beside_bytes : w->here_bytes;
-    if (w->ring.slot_bytes < 16 || w->max_bytes < w->here_bytes ||
-        !w->ring.waitable) {
-        (void)shmc_mpmc_close(&w->ring);
-        return shmi_fail(SHMC_ECORRUPT, "queue '%s': slots of %u bytes with %u "
-                         "beside: damaged", s->name, w->here_bytes + 8,
-                         w->max_bytes);
-    }
-    /* Relaxed: until our open returns, either answer is right.             */
-    shmi_store_rlx_64(&w->ring.seat->word[SHMI_WORK_ROLE], role);
-    return SHMC_OK;
-}
-
-/* The same, of a ring that is there, whatever its shape.                   */
-static int
-shmi_work_attach(shmi_work *w, shmc_segment *s, uint32_t role)
-{
-    shmc_mpmc_desc any;
-
-    memset(&any, 0, sizeof any);
-    any.type_name = SHMI_WORK_TYPE;
-    return shmi_work_open(w, s, &any, role);
-}
-
-/* Is anybody alive in this role?  Cost  a system call for each seat that was
- * taken in it, until one is.                                               */
-static bool
-shmi_work_present(const shmc_mpmc *q, uint32_t role)
-{
-    for (uint32_t i = 0; i < q->seat_count; i++) {
-        /* Acquire: the kernel says who is alive; of who left in order, or of
-         * who died before somebody else sat there, all that it pushed is
-         * seen with the seat (shmi_seat_drop, shmi_seat_claim).  The role
-         * relaxed: a newcomer in whose seat the last one's is still found has
-         * not returned from its open.                                      */
-        const uint64_t owner = shmi_load_acq_64(&q->seats[i].owner);
-        const uint64_t is = shmi_load_rlx_64(&q->seats[i].word[SHMI_WORK_ROLE]);
-        if (owner != 0 && (is & role) && shmi_owner_alive(q->segment, owner))
-            return true;
-    }
-    return false;
-}
-
-/* Look for a position from *from up to `end`, which is claimed, that is not
- * free again: SHMC_OK there is none; SHMC_EAGAIN *from is; SHMC_ECORRUPT tail
- * went back.  What dead workers held is dropped on the way, where that is its
- * lot.
- * Cost    O(positions), and of the seats at each that is dropped.          */
-static int
-shmi_work_done(shmc_mpmc *q, uint64_t *from, uint64_t end)
-{
-    const uint64_t lap = q->mask + 1;
-    uint64_t pos = *from;
-
-    /* What lies more than a lap behind was free before its cell was used
-     * again.                                                               */
-    if ((int64_t)(end - lap - pos) > 0) pos = end - lap;
-    if (end - pos > lap) return SHMC_ECORRUPT;      /* tail went back       */
-    for (; pos != end; pos++) {
-        *from = pos;
-        /* A4 <- R4: what its worker did happens before we say so.          */
-        const uint64_t word = shmi_load_acq_64(shmi_mpmc_at(q, pos));
-        const uint64_t ahead = ((word >> 16) - pos) & SHMI_MPMC_POSITION;
-        if (ahead != 0 && ahead <= SHMI_MPMC_POSITION >> 1) continue;
-        /* A2 <- R2: the claimer's intent happens before our look at the
-         * seats.                                                           */
-        if ((int64_t)(shmi_load_acq_64(&q->shm->head) - pos) <= 0)
-            return SHMC_EAGAIN;
-        if (word == shmi_mpmc_word(pos, SHMI_MPMC_TOMB))
-            shmi_mpmc_untomb(q, pos);
-        else if (!(q->drop || shmi_mpmc_is_poison(q, word)) ||
-                 shmi_mpmc_adopt(q, pos) != SHMI_MPMC_DROPPED)
-            return SHMC_EAGAIN;
-    }
-    *from = end;
-    return SHMC_OK;
-}
-
-/* >>work: pushers ---------------------------------------------------------- */
+/* >>pushers: coming and going */
 
 /* Bytes behind a cell's first word, and the longest message, for what was
  * asked for.                                                               */
@@ -470,7 +324,7 @@ shmi_work_ring(const shmc_push_desc *d)
 
     memset(&ring, 0, sizeof ring);
     ring.slot_bytes = 8 + shmi_work_here(most);
-    ring.slot_count = d->depth ? d->depth : 256;
+    ring.slot_count = d->depth ? d->depth : d->round_robin ? 16 : 256;
     ring.max_handles = d->max_handles;
     ring.on_consumer_death = d->on_worker_death;
     ring.max_redeliveries = d->max_redeliveries;
@@ -482,14 +336,16 @@ shmi_work_ring(const shmc_push_desc *d)
 
 /* Is what was asked for what exists?                                       */
 static int
-shmi_work_same(const shmi_work *w, const shmc_push_desc *d)
+shmi_push_same(const shmc_push *push, const shmc_push_desc *d)
 {
+    const shmc_mpmc *q = &push->at->ring;
     const struct { const char *field; uint64_t asked, is; } row[] = {
-        { "depth", d->depth, w->ring.mask + 1 },
-        { "max_bytes", shmi_work_most(d->max_bytes), w->max_bytes },
-        { "max_handles", d->max_handles, w->ring.seat_count },
-        { "on_worker_death", d->on_worker_death, w->ring.drop },
-        { "max_redeliveries", d->max_redeliveries, w->ring.max_again }
+        { "depth", d->depth, q->mask + 1 },
+        { "max_bytes", shmi_work_most(d->max_bytes), push->at->max_bytes },
+        { "max_handles", d->max_handles, q->seat_count },
+        { "on_worker_death", d->on_worker_death, q->drop },
+        { "max_redeliveries", d->max_redeliveries, q->max_again },
+        { "round_robin", d->round_robin, push->shares.count }
     };
     int r = SHMC_OK;
 
@@ -511,17 +367,23 @@ shmi_push_join(void *ctx, shmc_segment *s)
     const shmi_push_opening *o = ctx;
     const shmc_mpmc_desc ring = shmi_work_ring(o->desc);
     const uint32_t wake = o->desc->wake;
-    shmi_work *w = &o->push->work;
+    shmc_push *push = o->push;
 
-    if (o->magic == 0) return shmi_work_open(w, s, &ring, SHMC_PRODUCER);
-    if (wake != SHMC_WAKE_FENCE && wake != s->wake)
+    if (o->magic != 0 && wake != SHMC_WAKE_FENCE && wake != s->wake)
         return shmi_fail(SHMC_EMISMATCH, "push to '%s': the queue exists with "
                          "wake %u, not %u; ask for that, or for 0 (take what "
                          "exists)", s->name, s->wake, wake);
-    int r = shmi_work_attach(w, s, SHMC_PRODUCER);
+    int r = shmi_work_open(&push->work, &push->shares, s,
+                           o->magic == 0 ? &ring : NULL, o->desc->round_robin,
+                           SHMC_PRODUCER);
     if (r != SHMC_OK) return r;
-    r = shmi_work_same(w, o->desc);
-    if (r != SHMC_OK) (void)shmc_mpmc_close(&w->ring);
+    push->at = push->shares.shm != NULL ? push->shares.work : &push->work;
+    push->turn = SHMI_SHARES_MAX - 1;       /* so that the first is next    */
+    if (o->magic == 0) return SHMC_OK;
+    r = shmi_push_same(push, o->desc);
+    if (r == SHMC_OK) return r;
+    push->at = NULL;
+    shmi_work_close(&push->work, &push->shares);
     return r;
 }
 
@@ -530,6 +392,8 @@ shmi_push_forget(void *ctx)
 {
     const shmi_push_opening *o = ctx;
 
+    o->push->at = NULL;
+    shmi_shares_forget(&o->push->shares);
     memset(&o->push->work, 0, sizeof o->push->work);
 }
 
@@ -573,8 +437,9 @@ shmc_push_open(shmc_push *push, const char *queue, const shmc_push_desc *desc)
     int r = shmi_push_desc_check(queue, d);
     if (r != SHMC_OK) return r;
     const shmc_mpmc_desc ring = shmi_work_ring(d);
-    const int64_t bytes = shmc_mpmc_size_for(&ring);
+    const int64_t bytes = shmi_work_size_for(&ring, d->round_robin);
     if (bytes < 0) return (int)bytes;
+    push->need_worker = d->need_worker;
     memset(&e, 0, sizeof e);
     e.kind = &shmi_work_kind;
     e.file.heap_bytes = (uint64_t)bytes;
@@ -600,46 +465,91 @@ shmc_push_open(shmc_push *push, const char *queue, const shmc_push_desc *desc)
 SHMC_API int
 shmc_push_close(shmc_push *push)
 {
-    shmc_mpmc *q = &push->work.ring;
-
-    if (q->shm == NULL)
+    if (push->at == NULL)
         return shmi_fail(SHMC_ECLOSED, "close pusher: it is not open");
-    const bool ours = q->epoch == shmi_fork_epoch, asymmetric = q->asymmetric;
-    shmi_bell_shm *bell = &q->shm->readable;
-    (void)shmc_mpmc_close(q);
-    /* Who waits for the end may have waited for us.                        */
-    if (ours) shmi_bell_ring(bell, asymmetric);
+    push->at = NULL;
+    shmi_work_close(&push->work, &push->shares);
     return shmi_endpoint_close(&push->segment, &shmi_work_kind);
 }
 
-SHMC_API int
-shmi_push_refuse(const shmc_push *push, uint32_t bytes)
-{
-    const shmc_mpmc *q = &push->work.ring;
+/* >>pushers: sending */
 
-    if (q->shm == NULL) return SHMC_ECLOSED;
-    if (q->epoch != shmi_fork_epoch) return SHMC_EFORKED;
-    if (q->loaned) return SHMC_EBUSY;
-    return bytes > push->work.max_bytes ? SHMC_EMSGSIZE : SHMC_EINVAL;
+/* May a message of so many bytes be sent now?                              */
+static int
+shmi_push_may(const shmc_push *push, uint32_t bytes)
+{
+    if (push->at == NULL) return SHMC_ECLOSED;
+    if (push->at->ring.epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    if (push->at->ring.loaned) return SHMC_EBUSY;
+    return bytes > push->at->max_bytes ? SHMC_EMSGSIZE : SHMC_OK;
+}
+
+/* Claim a cell: in the ring that all share, or by turns, in the next share
+ * that has room.                                                           */
+static int
+shmi_push_claim(shmc_push *push, uint64_t *pos, uint64_t **cell)
+{
+    shmi_shares *s = &push->shares;
+
+    if (s->shm == NULL)
+        return shmi_mpmc_take_tail(&push->work.ring, push->work.stride, pos,
+                                   cell);
+    if (++push->dealt % SHMI_SHARES_PATROL == 0) (void)shmi_shares_patrol(s);
+    for (uint64_t set = shmi_shares_open_to(s); set != 0;) {
+        const uint32_t i = shmi_shares_next(set, push->turn);
+        shmi_work *w = &s->work[i];
+        const int r = shmi_mpmc_take_tail(&w->ring, w->stride, pos, cell);
+        set &= ~(UINT64_C(1) << i);
+        if (r == SHMC_EAGAIN) continue;
+        if (r == SHMC_OK) {
+            push->turn = i;
+            push->at = w;
+        }
+        return r;
+    }
+    return SHMC_EAGAIN;
+}
+
+/* A message was published.  If its worker has left meanwhile, nobody may have
+ * been told of it.                                                         */
+static void
+shmi_push_dealt(const shmc_push *push)
+{
+    const shmi_shares *s = &push->shares;
+
+    if (s->shm != NULL && !shmi_share_taken(s, push->turn)) shmi_shares_ring(s);
+}
+
+SHMC_API int
+shmi_push_deal(shmc_push *push, const void *data, uint32_t bytes)
+{
+    uint64_t pos = 0, *cell = NULL;
+    int r = shmi_push_may(push, bytes);
+
+    if (r == SHMC_OK) r = shmi_push_claim(push, &pos, &cell);
+    if (r != SHMC_OK) return r;
+    shmi_work_put(push->at, pos, cell, data, bytes);
+    shmi_push_dealt(push);
+    return SHMC_OK;
 }
 
 static int
 shmi_push_try_loan(shmc_push *push, uint32_t bytes, void **room)
 {
-    shmc_mpmc *q = &push->work.ring;
-    uint64_t *cell = NULL;
+    uint64_t pos = 0, *cell = NULL;
+    int r = shmi_push_may(push, bytes);
 
-    if (q->epoch != shmi_fork_epoch || !q->push_gate ||
-        bytes > push->work.max_bytes) return shmi_push_refuse(push, bytes);
-    const int r = shmi_mpmc_take_tail(q, push->work.stride, &q->loan_pos, &cell);
-    if (r < 0) return r;
+    if (r == SHMC_OK) r = shmi_push_claim(push, &pos, &cell);
+    if (r != SHMC_OK) return r;
+    shmc_mpmc *q = &push->at->ring;
+    q->loan_pos = pos;
     q->loaned = true;
     q->push_gate = 0;
     push->loan_bytes = bytes;
-    push->loan_where = bytes <= push->work.here_bytes ? SHMI_WORK_HERE
-                                                      : SHMI_WORK_BESIDE;
+    push->loan_where = bytes <= push->at->here_bytes ? SHMI_WORK_HERE
+                                                     : SHMI_WORK_BESIDE;
     *room = push->loan_where == SHMI_WORK_HERE
-          ? (void *)(cell + 2) : shmi_mpmc_beside(q, q->loan_pos);
+          ? (void *)(cell + 2) : shmi_mpmc_beside(q, pos);
     return SHMC_OK;
 }
 
@@ -648,29 +558,55 @@ typedef struct shmi_push_wish {
     const void *data;
     void **room;                    /* NULL: send                           */
     uint32_t bytes, tries;
+    bool once;
 } shmi_push_wish;
+
+/* Is it of no use to wait, as nobody is there to wait for?                 */
+static bool
+shmi_push_alone(shmc_push *push)
+{
+    if (!push->need_worker) return false;
+    const uint64_t now = shmi_now_ns();
+    if (now < push->look_ns) return false;
+    push->look_ns = now + SHMC_PEER_CHECK_NS;
+    const bool alone = !shmi_work_present(&push->at->ring, SHMC_CONSUMER);
+    if (alone) push->look_ns = 0;   /* who tries again is told again        */
+    return alone;
+}
 
 /* Before a sleep, look for the dead at each try, not at each 64th.         */
 static int
 shmi_push_try_wish(void *ctx)
 {
     shmi_push_wish *w = ctx;
+    shmc_push *push = w->push;
+    const bool thorough = ++w->tries > SHMC_SPIN_TRIES;
 
-    if (++w->tries > SHMC_SPIN_TRIES) w->push->work.ring.look = true;
-    return w->room != NULL ? shmi_push_try_loan(w->push, w->bytes, w->room)
-                           : shmi_push_try(w->push, w->data, w->bytes);
+    if (thorough && push->at != NULL) {
+        shmi_work_look(&push->work, &push->shares);
+        if (push->shares.shm != NULL) (void)shmi_shares_patrol(&push->shares);
+    }
+    const int r = w->room != NULL
+                ? shmi_push_try_loan(push, w->bytes, w->room)
+                : shmi_push_try(push, w->data, w->bytes);
+    return r == SHMC_EAGAIN && (thorough || w->once) && shmi_push_alone(push)
+         ? SHMC_EPEERDEAD : r;
 }
 
 static int
 shmi_push_wait(shmi_push_wish *w, int64_t timeout_ns)
 {
-    const shmc_mpmc *q = &w->push->work.ring;
+    shmc_push *push = w->push;
 
-    if (q->shm == NULL) return SHMC_ECLOSED;
-    const int r = shmi_bell_wait(&q->shm->writable, q->asymmetric,
+    if (push->at == NULL) return SHMC_ECLOSED;
+    const shmc_mpmc *q = &push->at->ring;
+    w->once = timeout_ns == 0;
+    const int r = shmi_bell_wait(q->writable, q->asymmetric,
                                  shmi_push_try_wish, w, timeout_ns,
-                                 SHMC_RECHECK_NS);
-    if (r == SHMC_EAGAIN || r == SHMC_ETIMEDOUT) w->push->refused++;
+                                 push->need_worker ? SHMC_PEER_CHECK_NS
+                                                   : SHMC_RECHECK_NS);
+    if (r == SHMC_EAGAIN || r == SHMC_ETIMEDOUT || r == SHMC_EPEERDEAD)
+        push->refused++;
     return r;
 }
 
@@ -678,7 +614,7 @@ SHMC_API int
 shmi_push_send_wait(shmc_push *push, const void *data, uint32_t bytes,
                     int64_t timeout_ns)
 {
-    shmi_push_wish w = { push, data, NULL, bytes, 0 };
+    shmi_push_wish w = { push, data, NULL, bytes, 0, false };
 
     return shmi_push_wait(&w, timeout_ns);
 }
@@ -687,7 +623,7 @@ SHMC_API int
 shmc_push_loan(shmc_push *push, uint32_t bytes, void **data,
                int64_t timeout_ns)
 {
-    shmi_push_wish w = { push, NULL, data, bytes, 0 };
+    shmi_push_wish w = { push, NULL, data, bytes, 0, false };
 
     *data = NULL;
     return shmi_push_wait(&w, timeout_ns);
@@ -696,53 +632,85 @@ shmc_push_loan(shmc_push *push, uint32_t bytes, void **data,
 SHMC_API int
 shmc_push_commit(shmc_push *push, uint32_t bytes)
 {
-    shmc_mpmc *q = &push->work.ring;
-
-    if (q->shm != NULL && q->loaned && q->epoch == shmi_fork_epoch) {
+    if (push->at == NULL) return SHMC_ECLOSED;
+    shmc_mpmc *q = &push->at->ring;
+    if (q->loaned && q->epoch == shmi_fork_epoch) {
         if (bytes > push->loan_bytes) return SHMC_EMSGSIZE;
         shmi_mpmc_at(q, q->loan_pos)[1] =
             (uint64_t)push->loan_where << 32 | bytes;
     }
-    return shmc_mpmc_commit(q);
+    const int r = shmc_mpmc_commit(q);
+    if (r == SHMC_OK) shmi_push_dealt(push);
+    return r;
 }
 
 SHMC_API int
 shmc_push_abort(shmc_push *push)
 {
-    return shmc_mpmc_abort(&push->work.ring);
+    return push->at != NULL ? shmc_mpmc_abort(&push->at->ring) : SHMC_ECLOSED;
 }
 
-typedef struct shmi_push_draining {
-    shmc_push *push;
-    uint64_t end;
-} shmi_push_draining;
+/* >>pushers: looking */
 
 static int
 shmi_push_try_drain(void *ctx)
 {
-    const shmi_push_draining *d = ctx;
+    shmc_push *push = ctx;
+    const int r = shmi_work_all_done(&push->work, &push->shares, false);
 
-    return shmi_work_done(&d->push->work.ring, &d->push->drained, d->end);
+    return r == SHMC_EAGAIN && shmi_push_alone(push) ? SHMC_EPEERDEAD : r;
 }
 
 SHMC_API int
 shmc_push_drain(shmc_push *push, int64_t timeout_ns)
 {
-    const shmc_mpmc *q = &push->work.ring;
+    int r = shmi_push_may(push, 0);
 
-    if (q->shm == NULL || q->epoch != shmi_fork_epoch || q->loaned)
-        return shmi_push_refuse(push, 0);
-    /* Relaxed: what was pushed before we were called is before tail.       */
-    shmi_push_draining d = { push, shmi_load_rlx_64(&q->shm->tail) };
-    return shmi_bell_wait(&q->shm->writable, q->asymmetric,
-                          shmi_push_try_drain, &d, timeout_ns,
-                          SHMC_RECHECK_NS);
+    if (r == SHMC_OK)
+        r = shmi_work_all_done(&push->work, &push->shares, true);
+    if (r != SHMC_OK && r != SHMC_EAGAIN) return r;
+    const shmc_mpmc *q = &push->at->ring;
+    return shmi_bell_wait(q->writable, q->asymmetric, shmi_push_try_drain, push,
+                          timeout_ns, push->need_worker ? SHMC_PEER_CHECK_NS
+                                                        : SHMC_RECHECK_NS);
+}
+
+SHMC_API int
+shmc_push_served(const shmc_push *push)
+{
+    if (push->at == NULL) return SHMC_ECLOSED;
+    if (push->at->ring.epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    return shmi_work_present(&push->at->ring, SHMC_CONSUMER);
+}
+
+/* Of all rings together; each socket has a seat in each.                   */
+static int
+shmi_work_stats(const shmi_work *w, uint32_t count, shmc_mpmc_stats *out)
+{
+    shmc_mpmc_stats one;
+    int r = shmc_mpmc_stats_get(&w->ring, out);
+
+    for (uint32_t i = 1; r == SHMC_OK && i < count; i++) {
+        r = shmc_mpmc_stats_get(&w[i].ring, &one);
+        out->pushed += one.pushed;
+        out->popped += one.popped;
+        out->tombs += one.tombs;
+        out->redelivered += one.redelivered;
+        out->dropped += one.dropped;
+        out->poisoned += one.poisoned;
+        out->used += one.used;
+        out->slot_count += one.slot_count;
+    }
+    return r;
 }
 
 SHMC_API int
 shmc_push_stats_get(const shmc_push *push, shmc_mpmc_stats *out)
 {
-    return shmc_mpmc_stats_get(&push->work.ring, out);
+    const bool dealt = push->shares.shm != NULL;
+
+    return shmi_work_stats(dealt ? push->shares.work : &push->work,
+                           dealt ? push->shares.count : 1, out);
 }
 
 static int
@@ -750,8 +718,22 @@ shmi_push_poll(void *socket, uint32_t events, bool thorough,
                shmi_poll_spot *spot)
 {
     shmc_push *push = socket;
+    shmi_shares *s = &push->shares;
 
-    return shmi_mpmc_look(&push->work.ring, events, thorough, spot);
+    if (push->at == NULL) return SHMC_ECLOSED;
+    if (s->shm == NULL || (events & ~(uint32_t)SHMC_POLLOUT) != 0)
+        return shmi_mpmc_look(&push->at->ring, events, thorough, spot);
+    if (thorough) (void)shmi_shares_patrol(s);
+    int ready = shmi_mpmc_look(&push->at->ring, 0, false, spot);
+    spot->bell[1] = &s->shm->room;
+    if (!(events & SHMC_POLLOUT) || push->at->ring.loaned) return ready;
+    for (uint64_t set = shmi_shares_open_to(s); ready == 0 && set != 0;
+         set &= set - 1) {
+        shmi_work *w = &s->work[shmi_shares_next(set, 63)];
+        ready = shmi_mpmc_writable(&w->ring, thorough);
+        ready = ready == 1 ? SHMC_POLLOUT : ready == SHMC_EAGAIN ? 0 : ready;
+    }
+    return ready;
 }
 
 SHMC_API shmc_pollable
@@ -760,7 +742,7 @@ shmc_push_pollable(shmc_push *push)
     return (shmc_pollable){ shmi_push_poll, push };
 }
 
-/* >>work: workers ---------------------------------------------------------- */
+/* >>workers: coming and going */
 
 /* Take part in the queue whose segment is open.                            */
 static int
@@ -776,7 +758,17 @@ shmi_pull_enter(void *ctx)
     s->keep = shmi_work_keep;
     /* One without users and messages binds nobody to its shape.            */
     if (state == SHMI_ENDPOINT_LEFT && !shmi_work_keep(s)) return SHMC_EAGAIN;
-    return shmi_work_attach(&pull->work, s, SHMC_CONSUMER);
+    int r = shmi_work_open(&pull->work, &pull->shares, s, NULL, 0,
+                           SHMC_CONSUMER);
+    if (r != SHMC_OK) return r;
+    pull->at = &pull->work;
+    if (pull->shares.shm == NULL) return SHMC_OK;
+    /* Last: from now on it is dealt to.                                    */
+    r = shmi_share_claim(&pull->shares);
+    pull->own = pull->heir = (uint32_t)r;
+    pull->at = r >= 0 ? &pull->shares.work[r] : NULL;
+    if (r < 0) shmi_work_close(&pull->work, &pull->shares);
+    return r < 0 ? r : SHMC_OK;
 }
 
 SHMC_API int
@@ -806,23 +798,23 @@ shmc_pull_open(shmc_pull *pull, const char *queue, const shmc_pull_desc *desc)
 SHMC_API int
 shmc_pull_close(shmc_pull *pull)
 {
-    shmc_mpmc *q = &pull->work.ring;
-
     if (!pull->open)
         return shmi_fail(SHMC_ECLOSED, "close worker: it is not open");
     pull->open = pull->kept = false;
     shmi_endpoint_wait_end(&pull->wait);
-    if (q->shm == NULL) return SHMC_OK;
-    const bool ours = q->epoch == shmi_fork_epoch, asymmetric = q->asymmetric;
-    shmi_bell_shm *bell = &q->shm->readable;
-    if (ours && q->borrowed) {
+    if (pull->at == NULL) return SHMC_OK;
+    shmc_mpmc *q = &pull->at->ring;
+    if (q->epoch == shmi_fork_epoch) {
+        /* First: from now on nothing is dealt to it.                       */
+        if (pull->shares.shm != NULL)
+            shmi_seat_drop(&pull->shares.seats[pull->own]);
         /* As a death, settled by ourselves: who looks finds the message
          * among the orphans, and no live seat that covers it.              */
-        (void)shmi_mpmc_settle(q, (uint32_t)(q->seat - q->seats));
+        if (q->borrowed) (void)shmi_mpmc_settle(q, (uint32_t)(q->seat - q->seats));
         q->borrowed = false;
     }
-    (void)shmc_mpmc_close(q);
-    if (ours) shmi_bell_ring(bell, asymmetric);
+    pull->at = NULL;
+    shmi_work_close(&pull->work, &pull->shares);
     return shmi_endpoint_close(&pull->segment, &shmi_work_kind);
 }
 
@@ -831,7 +823,7 @@ shmc_pull_ready(shmc_pull *pull)
 {
     if (!pull->open) return SHMC_ECLOSED;
     if (pull->wait.epoch != shmi_fork_epoch) return SHMC_EFORKED;
-    if (pull->work.ring.shm != NULL) return 1;
+    if (pull->at != NULL) return 1;
     return shmi_endpoint_ready(&pull->wait, &pull->segment, pull->flags,
                                shmi_pull_enter, pull);
 }
@@ -840,6 +832,55 @@ static int
 shmi_pull_is_ready(void *pull)
 {
     return shmc_pull_ready(pull);
+}
+
+/* >>workers: receiving */
+
+/* Take from a share whose worker is gone, if there is anything in one.     */
+static int
+shmi_pull_inherit(shmc_pull *pull, bool look, uint64_t *pos, uint64_t **cell)
+{
+    const shmi_shares *s = &pull->shares;
+
+    for (uint32_t k = 0; k < s->count; k++) {
+        const uint32_t i = (pull->heir + k) % s->count;
+        shmi_work *w = &s->work[i];
+        if (i == pull->own || shmi_share_taken(s, i) ||
+            (!look && shmc_mpmc_used(&w->ring) == 0)) continue;
+        w->ring.look = look;
+        const int r = shmi_mpmc_take_head(&w->ring, w->stride, pos, cell);
+        if (r == SHMC_EAGAIN) continue;
+        if (r == SHMC_OK) {
+            pull->heir = i;
+            pull->at = w;
+        }
+        return r;
+    }
+    pull->heir = pull->own;
+    return SHMC_EAGAIN;
+}
+
+/* Claim a message: from the ring that all share; or from our own, by turns
+ * with one whose worker is gone, if there is such a one.                   */
+static int
+shmi_pull_claim(shmc_pull *pull, uint64_t *pos, uint64_t **cell)
+{
+    shmi_shares *s = &pull->shares;
+    int r = SHMC_EAGAIN;
+
+    if (s->shm == NULL)
+        return shmi_mpmc_take_head(&pull->work.ring, pull->work.stride, pos,
+                                   cell);
+    shmi_work *own = &s->work[pull->own];
+    const bool look = own->ring.look;
+    const bool due = (++pull->taken % SHMI_SHARES_PATROL == 0 || look) &&
+                     shmi_shares_patrol(s);
+    if (due || (pull->heir != pull->own && pull->taken % 2 == 0))
+        r = shmi_pull_inherit(pull, due, pos, cell);
+    if (r != SHMC_EAGAIN) return r;
+    pull->at = own;
+    r = shmi_mpmc_take_head(&own->ring, own->stride, pos, cell);
+    return r == SHMC_EAGAIN ? shmi_pull_inherit(pull, look, pos, cell) : r;
 }
 
 /* Where the message of a cell that we hold is, or NULL: damaged.  The note is
@@ -856,7 +897,7 @@ shmi_work_message(const shmi_work *w, uint64_t pos, uint64_t note)
 static void
 shmi_pull_hold(shmc_pull *pull, uint64_t pos)
 {
-    shmc_mpmc *q = &pull->work.ring;
+    shmc_mpmc *q = &pull->at->ring;
 
     q->borrow_pos = pos;
     q->borrowed = true;
@@ -867,82 +908,93 @@ shmi_pull_hold(shmc_pull *pull, uint64_t pos)
 SHMC_API int
 shmi_pull_keep(shmc_pull *pull, uint64_t pos, uint64_t note)
 {
-    const bool good = shmi_work_message(&pull->work, pos, note) != NULL;
+    const bool good = shmi_work_message(pull->at, pos, note) != NULL;
 
     shmi_pull_hold(pull, pos);
     pull->kept = good;
-    if (!good) (void)shmc_mpmc_release(&pull->work.ring);
+    if (!good) (void)shmc_mpmc_release(&pull->at->ring);
     return good ? SHMC_EMSGSIZE : SHMC_ECORRUPT;
+}
+
+/* May a message be claimed?  SHMC_OK: yes; 1: one is kept; or why not.     */
+static int
+shmi_pull_may(const shmc_pull *pull)
+{
+    if (!pull->open) return SHMC_ECLOSED;
+    if (pull->wait.epoch != shmi_fork_epoch) return SHMC_EFORKED;
+    if (pull->at == NULL) return SHMC_EAGAIN;
+    return !pull->at->ring.borrowed ? SHMC_OK : pull->kept ? 1 : SHMC_EBUSY;
 }
 
 /* The message that is kept: where it is, and its bytes, or why not.        */
 static int
 shmi_pull_kept(shmc_pull *pull, const uint8_t **at)
 {
-    const shmc_mpmc *q = &pull->work.ring;
-
-    if (!pull->open) return SHMC_ECLOSED;
-    if (pull->wait.epoch != shmi_fork_epoch) return SHMC_EFORKED;
-    if (q->shm == NULL) return SHMC_EAGAIN;
-    if (!pull->kept) return SHMC_EBUSY;
+    const shmc_mpmc *q = &pull->at->ring;
     const uint64_t note = shmi_load_rlx_64(shmi_mpmc_at(q, q->borrow_pos) + 1);
-    *at = shmi_work_message(&pull->work, q->borrow_pos, note);
+
+    *at = shmi_work_message(pull->at, q->borrow_pos, note);
     if (*at != NULL) return (int)(uint32_t)note;
     pull->kept = false;
-    (void)shmc_mpmc_release(&pull->work.ring);
+    (void)shmc_mpmc_release(&pull->at->ring);
     return SHMC_ECORRUPT;
 }
 
 SHMC_API int
-shmi_pull_refuse(shmc_pull *pull, void *buf, uint32_t cap)
+shmi_pull_other(shmc_pull *pull, void *buf, uint32_t cap)
 {
+    uint64_t pos = 0, *cell = NULL;
     const uint8_t *at = NULL;
-    const int r = shmi_pull_kept(pull, &at);
+    int r = shmi_pull_may(pull);
 
+    if (r < 0) return r;
+    if (r == SHMC_OK) {
+        r = shmi_pull_claim(pull, &pos, &cell);
+        return r < 0 ? r : shmi_pull_copy(pull, pull->at, pos, cell, buf, cap);
+    }
+    r = shmi_pull_kept(pull, &at);
     if (r < 0) return r;
     if ((uint32_t)r > cap) return SHMC_EMSGSIZE;
     shmi_copy_out(buf, at, (uint32_t)r);
     pull->kept = false;
-    (void)shmc_mpmc_release(&pull->work.ring);
+    (void)shmc_mpmc_release(&pull->at->ring);
     return r;
 }
 
 static int
 shmi_pull_try_borrow(shmc_pull *pull, const void **view)
 {
-    shmi_work *w = &pull->work;
     uint64_t pos = 0, *cell = NULL;
     const uint8_t *at = NULL;
+    int r = shmi_pull_may(pull);
 
-    if (w->ring.epoch != shmi_fork_epoch || !w->ring.pop_gate) {
-        const int kept = shmi_pull_kept(pull, &at);
-        if (kept >= 0) pull->kept = false;
+    if (r < 0) return r;
+    if (r == 1) {
+        r = shmi_pull_kept(pull, &at);
+        if (r >= 0) pull->kept = false;
         *view = at;
-        return kept;
+        return r;
     }
-    const int r = shmi_mpmc_take_head(&w->ring, w->stride, &pos, &cell);
+    r = shmi_pull_claim(pull, &pos, &cell);
     if (r < 0) return r;
     const uint64_t note = shmi_load_rlx_64(cell + 1);
     shmi_pull_hold(pull, pos);
-    *view = shmi_work_message(w, pos, note);
+    *view = shmi_work_message(pull->at, pos, note);
     if (*view != NULL) return (int)(uint32_t)note;
-    (void)shmc_mpmc_release(&w->ring);
+    (void)shmc_mpmc_release(&pull->at->ring);
     return SHMC_ECORRUPT;
 }
 
 SHMC_API int
 shmc_pull_ended(shmc_pull *pull)
 {
-    shmc_mpmc *q = &pull->work.ring;
+    int r = shmi_pull_may(pull);
 
-    if (!pull->open) return SHMC_ECLOSED;
-    if (pull->wait.epoch != shmi_fork_epoch) return SHMC_EFORKED;
-    if (q->shm == NULL || q->borrowed) return 0;
-    /* The pushers first: when all have gone, tail says all that they did.
-     * Relaxed: that came with their seats, or with the kernel's word.      */
-    if (shmi_work_present(q, SHMC_PRODUCER)) return 0;
-    const uint64_t end = shmi_load_rlx_64(&q->shm->tail);
-    const int r = shmi_work_done(q, &pull->ended, end);
+    if (r == SHMC_ECLOSED || r == SHMC_EFORKED) return r;
+    if (r != SHMC_OK) return 0;
+    /* The pushers first: when all have gone, tail says all that they did.  */
+    if (shmi_work_present(&pull->at->ring, SHMC_PRODUCER)) return 0;
+    r = shmi_work_all_done(&pull->work, &pull->shares, true);
     return r == SHMC_EAGAIN ? 0 : r == SHMC_OK ? 1 : r;
 }
 
@@ -960,7 +1012,7 @@ shmi_pull_try_wish(void *ctx)
     shmi_pull_wish *w = ctx;
     const bool thorough = ++w->tries > SHMC_SPIN_TRIES;
 
-    if (thorough) w->pull->work.ring.look = true;
+    if (thorough) shmi_work_look(&w->pull->work, &w->pull->shares);
     const int r = w->view != NULL ? shmi_pull_try_borrow(w->pull, w->view)
                                   : shmi_pull_try(w->pull, w->buf, w->cap);
     if (r == SHMC_EAGAIN && w->pull->until_end && (thorough || w->once) &&
@@ -984,8 +1036,10 @@ shmi_pull_wait(shmi_pull_wish *w, int64_t timeout_ns)
     }
     w->once = left == 0;
     /* Who polls may do so at leisure: after a few times, look for the dead. */
-    if (timeout_ns == 0 && ++pull->polls % 8 == 0) pull->work.ring.look = true;
-    const shmc_mpmc *q = &pull->work.ring;
+    if (timeout_ns == 0 && ++pull->polls % 8 == 0)
+        shmi_work_look(&pull->work, &pull->shares);
+    const shmc_mpmc *q = pull->shares.shm == NULL
+                       ? &pull->work.ring : &pull->shares.work[pull->own].ring;
     r = shmi_bell_wait(&q->shm->readable, q->asymmetric, shmi_pull_try_wish, w,
                        left, pull->until_end ? SHMC_PEER_CHECK_NS
                                              : SHMC_RECHECK_NS);
@@ -1016,17 +1070,48 @@ shmc_pull_release(shmc_pull *pull)
 {
     if (!pull->open) return SHMC_ECLOSED;
     if (pull->wait.epoch != shmi_fork_epoch) return SHMC_EFORKED;
-    if (pull->kept || !pull->work.ring.borrowed) return SHMC_EINVAL;
-    return shmc_mpmc_release(&pull->work.ring);
+    if (pull->at == NULL || pull->kept || !pull->at->ring.borrowed)
+        return SHMC_EINVAL;
+    return shmc_mpmc_release(&pull->at->ring);
 }
 
 SHMC_API int
 shmc_pull_stats_get(const shmc_pull *pull, shmc_mpmc_stats *out)
 {
+    const bool dealt = pull->shares.shm != NULL;
+
     memset(out, 0, sizeof *out);
-    if (pull->open && pull->work.ring.shm == NULL)
+    if (pull->open && pull->at == NULL)
         return pull->wait.epoch == shmi_fork_epoch ? SHMC_EAGAIN : SHMC_EFORKED;
-    return shmc_mpmc_stats_get(&pull->work.ring, out);
+    return shmi_work_stats(dealt ? pull->shares.work : &pull->work,
+                           dealt ? pull->shares.count : 1, out);
+}
+
+/* Is there a message in our share, or in one whose worker is gone?         */
+static int
+shmi_pull_look(shmc_pull *pull, uint32_t events, bool thorough,
+               shmi_poll_spot *spot)
+{
+    shmi_shares *s = &pull->shares;
+
+    if (s->shm == NULL)
+        return shmi_mpmc_look(&pull->work.ring, events, thorough, spot);
+    const int r = shmi_mpmc_look(&s->work[pull->own].ring, events, thorough,
+                                 spot);
+    spot->progress += pull->taken;
+    if (r != 0 || !(events & SHMC_POLLIN) || pull->at->ring.borrowed) return r;
+    if (thorough) (void)shmi_shares_patrol(s);
+    for (uint32_t i = 0; i < s->count; i++) {
+        if (i == pull->own || shmi_share_taken(s, i)) continue;
+        const int there = shmi_mpmc_readable(&s->work[i].ring, thorough);
+        if (there == 1) {
+            pull->heir = i;
+            s->work[pull->own].ring.look = true;
+            return SHMC_POLLIN;
+        }
+        if (there != SHMC_EAGAIN) return there;
+    }
+    return 0;
 }
 
 static int
@@ -1035,12 +1120,12 @@ shmi_pull_poll(void *socket, uint32_t events, bool thorough,
 {
     shmc_pull *pull = socket;
 
-    if (pull->work.ring.shm == NULL) {
+    if (pull->at == NULL) {
         spot->slice_ns = SHMC_TOPIC_POLL_NS;
         const int r = shmc_pull_ready(pull);
         if (r <= 0) return r;
     }
-    const int r = shmi_mpmc_look(&pull->work.ring, events, thorough, spot);
+    const int r = shmi_pull_look(pull, events, thorough, spot);
     if (r != 0 || !(events & SHMC_POLLIN)) return r;
     if (pull->kept) return SHMC_POLLIN;
     if (!pull->until_end) return 0;

@@ -81,6 +81,7 @@ enum { SHMI_LOCK_PARTICIPANTS = 0 };    /* what the docs call byte i        */
     X(shmi_meta_shm, sent_ns) X(shmi_meta_shm, publisher)                     \
     X(shmi_meta_shm, type_hash) X(shmi_meta_shm, pid)                         \
     X(shmi_meta_shm, user_bytes) X(shmi_meta_shm, user)                       \
+    X(shmi_shares_shm, head) X(shmi_shares_shm, room)                         \
     X(shmi_calls_shm, head) X(shmi_calls_shm, arrivals)                       \
     X(shmi_call_shm, request) X(shmi_call_shm, reply)                         \
     X(shmi_call_shm, state) X(shmi_call_shm, pad)                             \
@@ -106,7 +107,8 @@ enum { SHMI_LOCK_PARTICIPANTS = 0 };    /* what the docs call byte i        */
     X(SHMI_MPMC_TOMB) X(SHMI_MPMC_POSITION) X(SHMI_MPMC_AGAIN)                \
     X(SHMI_MPMC_ENQ) X(SHMI_MPMC_DEQ) X(SHMI_MPMC_COUNT)                      \
     X(SHMI_WORK_HERE) X(SHMI_WORK_BESIDE) X(SHMI_WORK_INLINE_BYTES)           \
-    X(SHMI_WORK_ROLE)                                                         \
+    X(SHMI_WORK_ROLE) X(SHMC_KIND_SHARES) X(SHMI_SHARES_MAGIC)                \
+    X(SHMI_SHARES_VERSION)                                                    \
     X(SHMI_MPMC_ORPHANS) X(SHMI_BUSY) X(SHMI_DONE) X(SHMI_VOID)               \
     X(SHMC_META) X(SHMI_TOPIC_RESTARTS) X(SHMI_TOPIC_RESTART_AT)              \
     X(SHMI_TOPIC_HEIR)                                                        \

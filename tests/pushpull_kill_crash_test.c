@@ -1,14 +1,15 @@
 /* One process dies, or stops, after each instruction of each operation of a
- * PUSH/PULL queue: short and long messages, redelivered and dropped.  One or
- * two survivors, each a pusher and a worker, go on, one with handles from
- * before, one a newcomer.  What was acknowledged as pushed comes once; what a
- * dead worker had comes again or is dropped; nothing comes twice or torn; the
- * queue holds as much as a new one, and when the last one goes, no file is
- * left.  Nobody that is stopped is held for dead.                          */
+ * PUSH/PULL queue: short and long messages, redelivered and dropped, in one
+ * ring or dealt by turns.  One or two survivors, each a pusher and a worker,
+ * go on, one with handles from before, one a newcomer.  What was acknowledged
+ * as pushed comes once; what a dead worker had comes again or is dropped;
+ * nothing comes twice or torn; the queue holds as much as a new one, and when
+ * the last one goes, no file is left.  Nobody that is stopped is held for
+ * dead.                                                                    */
 #define SHMC_SPIN_TRIES 4u
 #define SHMC_YIELD_TRIES 2u
 #define SHMC_RECHECK_NS 1000000u
-#define SHMC_PEER_CHECK_NS 1000000u
+#define SHMC_PEER_CHECK_NS 1000u
 #define SHMCOMM_IMPLEMENTATION
 #include "shmcomm_pushpull.h"
 #include "crash_harness.h"
@@ -19,6 +20,8 @@ enum { FIRST_OF_CHILD = 8, FIRST_OF_OTHERS = 16 };
 
 /* Calls in a row that may say SHMC_EAGAIN before it counts as the truth.   */
 enum { TRIES = 2 * SHMI_MPMC_RESCUE_TRIES + SHMI_MPMC_STUCK_TRIES };
+/* By turns each look is at all shares, and each eighth for the dead.       */
+enum { SHARES = 4, TRIES_BY_TURNS = 3 * SHMI_MPMC_STUCK_TRIES };
 
 enum { OLD, NEW, PEOPLE };
 
@@ -41,7 +44,7 @@ typedef struct ledger {
 
 typedef struct flavour {
     const char *name;
-    uint32_t bytes, on_death;
+    uint32_t bytes, on_death, shares;
 } flavour;
 
 enum {
@@ -90,7 +93,8 @@ open_push(shmc_push *push)
 {
     const shmc_push_desc d = { .depth = SLOTS, .max_bytes = the->bytes,
                                .max_handles = SEATS, .dir = crash.dir,
-                               .on_worker_death = the->on_death };
+                               .on_worker_death = the->on_death,
+                               .round_robin = the->shares };
     return shmc_push_open(push, "w", &d);
 }
 
@@ -242,10 +246,11 @@ static const operation operations[] = {
 };
 
 static const flavour flavours[] = {
-    { "queue, short", SMALL, SHMC_REDELIVER },
-    { "queue, long", LARGE, SHMC_REDELIVER },
-    { "queue, short, drop", SMALL, SHMC_DROP },
-    { NULL, 0, 0 }
+    { "queue, short", SMALL, SHMC_REDELIVER, 0 },
+    { "queue, long", LARGE, SHMC_REDELIVER, 0 },
+    { "queue, short, drop", SMALL, SHMC_DROP, 0 },
+    { "turns, short", SMALL, SHMC_REDELIVER, SHARES },
+    { NULL, 0, 0, 0 }
 };
 
 /* ---- people --------------------------------------------------------------- */
@@ -303,14 +308,16 @@ get_by(person *p, uint32_t tries)
     return true;
 }
 
-/* Take everything out, by turns.                                           */
+static uint32_t tries(void) { return the->shares ? TRIES_BY_TURNS : TRIES; }
+
+/* Take everything out, one after the other.                                */
 static void
 take_all(void)
 {
     for (bool more = true; more;) {
         more = false;
         for (int i = 0; i < PEOPLE; i++)
-            if (who[i].pulls && get_by(&who[i], TRIES)) more = true;
+            if (who[i].pulls && get_by(&who[i], tries())) more = true;
     }
 }
 
@@ -361,8 +368,11 @@ ready(void)
     const bool some = op->side == PULL && !(op->flags & WAITS);
     for (int i = 0; i < (full ? SLOTS : some ? 2 : 0); i++)
         CRASH_CHECK(put_by(&who[OLD], 1));
-    shmc_mpmc_shm *shm = who[OLD].push.work.ring.shm;
-    shm->readable.asleep = shm->writable.asleep = 1;
+    uint32_t count;
+    shmc_push *push = &who[OLD].push;
+    shmi_work *w = shmi_work_rings(&push->work, &push->shares, &count);
+    for (uint32_t i = 0; i < count; i++)
+        w[i].ring.shm->readable.asleep = w[i].ring.writable->asleep = 1;
 }
 
 static void
@@ -404,7 +414,7 @@ as_good_as_new(void)
     for (int lap = 0; lap < 2; lap++) {
         uint32_t count = 0;
         while (put_by(&who[lap % 2 && survivors == 2 ? NEW : OLD], 1)) count++;
-        CRASH_EQUAL(count, SLOTS);
+        CRASH_EQUAL(count, the->shares ? SLOTS * survivors : SLOTS);
         CRASH_EQUAL(shmc_push_drain(&who[OLD].push, 0), SHMC_EAGAIN);
         take_all();
         CRASH_EQUAL(shmc_push_drain(&who[OLD].push, 0), SHMC_OK);
@@ -414,8 +424,9 @@ as_good_as_new(void)
     leave(&who[NEW]);
     CRASH_EQUAL(shmc_pull_close(&who[OLD].pull), SHMC_OK);
     who[OLD].pulls = false;
-    for (int i = 0; i < SEATS - 1; i++) CRASH_EQUAL(open_pull(&all[i]), SHMC_OK);
-    for (int i = 0; i < SEATS - 1; i++)
+    const int most = the->shares ? SHARES : SEATS - 1;
+    for (int i = 0; i < most; i++) CRASH_EQUAL(open_pull(&all[i]), SHMC_OK);
+    for (int i = 0; i < most; i++)
         CRASH_EQUAL(shmc_pull_close(&all[i]), SHMC_OK);
     leave(&who[OLD]);
     (void)shmi_dir_each(crash.dir, count_file, &files);
@@ -462,7 +473,7 @@ killed_check(void)
     if (survivors == 2) sit_down(&who[NEW]);
     take_all();
     for (int i = 0; i < PEOPLE; i++)
-        if (who[i].pushes) CRASH_CHECK(put_by(&who[i], TRIES));
+        if (who[i].pushes) CRASH_CHECK(put_by(&who[i], tries()));
     take_all();
     crash_recovered();
     each_came_once(false);
@@ -479,7 +490,7 @@ others_meanwhile(void)
     if (survivors == 2) sit_down(&who[NEW]);
     take_all();
     for (int i = 0; i < PEOPLE; i++)
-        if (who[i].pushes) (void)put_by(&who[i], TRIES);
+        if (who[i].pushes) (void)put_by(&who[i], tries());
     if (!(op->flags & WAITS && op->side == PULL)) take_all();
     CRASH_EQUAL(shmc_push_stats_get(&who[OLD].push, &st), SHMC_OK);
     const bool buries = (op->flags & BURIES) != 0;

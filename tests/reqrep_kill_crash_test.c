@@ -6,6 +6,7 @@
 #define SHMC_YIELD_TRIES 2u
 #define SHMC_RECHECK_NS 1000000u
 #define SHMC_PEER_CHECK_NS 1000000u
+#define SHMC_SERVER_CHECK_NS 1000000u
 #define SHMC_REPLY_CHECK_NS 1000u
 #define SHMCOMM_IMPLEMENTATION
 #include "shmcomm_reqrep.h"
@@ -160,6 +161,15 @@ ask(void)
 {
     call = shmc_req_send(&req, message(OF_SURVIVOR), bytes, SHMC_FOREVER);
     CRASH_CHECK(call > 0);
+}
+
+/* Behind a withdrawn one.                                                    */
+static void
+ask_again(void)
+{
+    ask();
+    CRASH_EQUAL(shmc_req_cancel(&req, call), 1);
+    ask();
 }
 
 static void
@@ -325,6 +335,9 @@ read_part(void)
 }
 
 static int
+act_look(void) { return shmc_rep_ready(&his_rep) == 1 ? 1 : -1; }
+
+static int
 act_take(void)
 {
     const int r = shmc_rep_recv(&his_rep, book->out, BYTES, 0);
@@ -374,6 +387,10 @@ act_close_server(void) { return shmc_rep_close(&his_rep) == SHMC_OK ? 1 : -1; }
 
 static int
 act_open_server(void) { return open_rep(&his_rep) == SHMC_OK ? 1 : -1; }
+
+/* Who only looks withholds nothing.                                          */
+static void
+check_looked(void) { CRASH_EQUAL(resolve(true), BY_SURVIVOR); }
 
 /* It had the request, or another server gets it; with `retries` one always
  * does.                                                                      */
@@ -452,6 +469,7 @@ static const operation operations[] = {
       check_cancelled },
     { "client's open", false, nothing, nothing, nothing, act_open_client,
       nothing },
+    { "look", true, ask_again, enter_server, nothing, act_look, check_looked },
     { "take", true, ask, enter_server, nothing, act_take, check_taken },
     { "take in place", true, ask, enter_server, nothing, act_take_in_place,
       check_taken },

@@ -1205,6 +1205,62 @@ a_poller_sees_what_can_be_done(void **state)
     assert_int_equal(look(q, SHMC_POLLIN), SHMC_ECLOSED);
 }
 
+/* As a server that polls and then turns to something else.                 */
+static void
+a_server_that_only_looks_takes_nothing(void **state)
+{
+    (void)state;
+    shmc_rep a, b;
+    shmc_req req;
+
+    rep_open(&a, NULL);
+    rep_open(&b, NULL);
+    req_open(&req, NULL);
+    const int call = ask(&req, "x");
+    assert_int_equal(look(shmc_rep_pollable(&a), SHMC_POLLIN), SHMC_POLLIN);
+    assert_int_equal(shmc_rep_ready(&a), 1);
+    hear(&b, "x");
+    for (int i = 0; i < 3 * SHMI_CALL_POLLS; i++)
+        assert_int_equal(shmc_rep_ready(&a), 0);
+    assert_int_equal(look(shmc_rep_pollable(&a), SHMC_POLLIN), 0);
+    answer(&b, "y");
+    learn(&req, call, "y");
+    /* Nor does it end one that wants no answer, which the caller may read. */
+    assert_int_equal(shmc_req_post(&req, "p", 2, 0), SHMC_OK);
+    hear(&a, "p");
+    (void)ask(&req, "z");
+    assert_int_equal(shmc_rep_ready(&a), 1);
+    assert_true(a.held && a.fetched);
+    hear(&a, "z");
+    answer(&a, "y");
+    assert_int_equal(shmc_rep_close(&b), SHMC_OK);
+    pair_close(&a, &req);
+}
+
+static void
+withdrawn_requests_are_no_reason_to_receive(void **state)
+{
+    (void)state;
+    shmc_rep rep;
+    shmc_req req;
+
+    rep_open(&rep, NULL);
+    req_open(&req, NULL);
+    for (int live = 0; live < 2; live++) {
+        for (int i = 0; i < 5; i++)
+            assert_int_equal(shmc_req_cancel(&req, ask(&req, "x")), 1);
+        if (live) (void)ask(&req, "y");
+        assert_int_equal(shmc_rep_ready(&rep), live);
+        assert_int_equal(look(shmc_rep_pollable(&rep), SHMC_POLLIN),
+                         live ? SHMC_POLLIN : 0);
+    }
+    assert_int_equal(rep.passed, 10);
+    assert_int_equal(shmc_mpmc_used(&rep.calls.queue), 1);
+    hear(&rep, "y");
+    answer(&rep, "z");
+    pair_close(&rep, &req);
+}
+
 static void *
 serve_by_poll(void *arg)
 {
@@ -1341,6 +1397,8 @@ main(void)
         SERVICE_CASE(a_forked_child_cannot_use_its_parents_handles),
         SERVICE_CASE(both_sides_sleep_and_are_woken),
         SERVICE_CASE(a_poller_sees_what_can_be_done),
+        SERVICE_CASE(a_server_that_only_looks_takes_nothing),
+        SERVICE_CASE(withdrawn_requests_are_no_reason_to_receive),
         SERVICE_CASE(both_sides_sleep_in_a_poller),
         SERVICE_CASE(sixty_four_mebibytes_travel_in_place),
         SERVICE_CASE(the_asymmetric_wake_works_too),

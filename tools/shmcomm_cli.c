@@ -508,6 +508,7 @@ kind_of_socket(const shmc_object_info *o)
         { SHMC_KIND_BCAST, CLI_TOPIC_OBJECT, "topic" },
         { SHMC_KIND_CALLS, "calls", "service" },
         { SHMC_KIND_MPMC, "work", "queue" },
+        { SHMC_KIND_SHARES, "work", "queue" },
     };
 
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
@@ -633,6 +634,7 @@ cli_object_kind(uint32_t number)
         [SHMC_KIND_SPSC] = "spsc", [SHMC_KIND_RECQ] = "recq",
         [SHMC_KIND_MPMC] = "mpmc", [SHMC_KIND_BCAST] = "broadcast",
         [SHMC_KIND_LATEST] = "latest", [SHMC_KIND_CALLS] = "calls",
+        [SHMC_KIND_SHARES] = "shares",
     };
 
     return number < sizeof kinds / sizeof kinds[0] ? kinds[number] : NULL;
