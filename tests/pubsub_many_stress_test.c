@@ -60,8 +60,10 @@ subscribe(void *arg)
     if (opened != SHMC_OK) fprintf(stderr, "%s\n", shmc_last_error());
     TEST_REQUIRE(opened == SHMC_OK && shmc_sub_ready(&sub) == 1);
     (void)shmi_faa_32(&c->subs_in, 1);
-    while (received + shmc_sub_lost(&sub) < (uint64_t)PUBS * EACH) {
-        const int r = shmc_sub_recv(&sub, words, sizeof words, 100000000);
+    for (;;) {
+        const bool last = shmi_load_acq_32(&c->pubs_out) == PUBS;
+        const int r = shmc_sub_recv(&sub, words, sizeof words, last ? 0 : 100000000);
+        if (last && r == SHMC_EAGAIN) break;
         if (r == SHMC_ETIMEDOUT) continue;
         TEST_REQUIRE((r == 64 || r == BYTES) && bcast_sealed(words, (uint32_t)r));
         const uint64_t by = words[0] >> 48, n = words[0] & 0xffffffff;
@@ -69,7 +71,6 @@ subscribe(void *arg)
         next[by] = n + 1;
         received++;
     }
-    TEST_REQUIRE(shmc_sub_recv(&sub, words, sizeof words, 0) == SHMC_EAGAIN);
     (void)shmi_faa_64(&c->received, received);
     (void)shmi_faa_64(&c->lost, shmc_sub_lost(&sub));
     TEST_REQUIRE(shmc_sub_close(&sub) == SHMC_OK);
@@ -120,10 +121,18 @@ run(uint32_t when_full, uint32_t depth, bool exact)
     }
     for (uint32_t i = 0; i < PUB_PROCESSES + SUB_PROCESSES; i++)
         assert_int_equal(test_join(pids[i]), 0);
-    assert_int_equal(c->received + c->lost, (uint64_t)SUBS * PUBS * EACH);
+    /* A position that was passed because a publisher sat in its cell for a
+     * lap is empty: it counts as lost if it is overwritten unread.        */
+    const uint64_t all = (uint64_t)SUBS * PUBS * EACH;
+    shmc_bcast_stats st;
+    assert_int_equal(shmc_bcast_stats_get(&keep.ring, &st), SHMC_OK);
     if (exact) assert_int_equal(c->lost, 0);
-    else print_message("%llu of %llu lost\n", (unsigned long long)c->lost,
-                       (unsigned long long)(c->received + c->lost));
+    assert_true(c->received + c->lost >= all);
+    assert_true(c->received + c->lost <= all + SUBS * st.voids);
+    if (exact) assert_int_equal(c->received, all);
+    else print_message("%llu of %llu lost, %llu positions empty\n",
+                       (unsigned long long)c->lost, (unsigned long long)all,
+                       (unsigned long long)st.voids);
     assert_int_equal(shmc_pub_close(&keep), SHMC_OK);
     assert_int_equal(files(), 0);
     assert_int_equal(shmi_unmap(c, sizeof *c), 0);
