@@ -91,10 +91,9 @@ shmi_bcast_fetch(const shmc_bcast *h, uint64_t position, uint32_t bytes)
         shmi_prefetch_w((const uint8_t *)cell + SHMI_LANE_CPU_LINE);
 }
 
-/* Fill the cell of a position that is ours (I1) and publish it.           */
-SHMC_HOT void
-shmi_bcast_fill(shmc_bcast *h, uint64_t position, const void *data,
-                uint32_t bytes, uint64_t at)
+/* Begin to write the cell of a position that is ours (I1).                */
+SHMC_HOT shmi_bcast_cell_shm *
+shmi_bcast_begin(shmc_bcast *h, uint64_t position, uint32_t bytes)
 {
     shmi_bcast_cell_shm *cell = &h->cells[position & h->mask];
 
@@ -105,14 +104,30 @@ shmi_bcast_fill(shmc_bcast *h, uint64_t position, const void *data,
      * a reader that copied one of these bytes fails its recheck.          */
     shmi_fence_rel();
     shmi_store_rlx_32(&cell->bytes, bytes);
+    return cell;
+}
+
+/* Publish it: its message is written.                                     */
+SHMC_HOT void
+shmi_bcast_end(shmi_bcast_cell_shm *cell, uint64_t position)
+{
+    /* R1 -> A1: the whole message happens before it is read.              */
+    shmi_store_rel_64(&cell->stamp, shmi_stamp(position, SHMI_DONE));
+}
+
+SHMC_HOT void
+shmi_bcast_fill(shmc_bcast *h, uint64_t position, const void *data,
+                uint32_t bytes, uint64_t at)
+{
+    shmi_bcast_cell_shm *cell = shmi_bcast_begin(h, position, bytes);
+
     if (bytes <= SHMC_BCAST_INLINE_BYTES) {
         if (bytes != 0) shmi_copy_in(cell->data, data, bytes);
     } else {
         shmi_store_rlx_32(&cell->seat, h->seat);
         shmi_store_rlx_64(&cell->at, at);
     }
-    /* R1 -> A1: the whole message happens before it is read.              */
-    shmi_store_rel_64(&cell->stamp, shmi_stamp(position, SHMI_DONE));
+    shmi_bcast_end(cell, position);
 }
 
 /* Let the position just filled be seen to be taken, or be given up.       */
@@ -187,7 +202,12 @@ shmc_bcast_commit(shmc_bcast *h, uint32_t bytes)
         const int r = shmi_bcast_claim(h, NULL);
         if (SHMI_UNLIKELY(r != SHMC_OK)) return r;
     }
-    shmi_bcast_fill(h, h->next, h->stage, bytes, 0);
+    shmi_bcast_cell_shm *cell = shmi_bcast_begin(h, h->next, bytes);
+    /* Word by word, as shmi_spsc_fill: it was written a moment ago.  Up to
+     * seven bytes behind it come along, which were in a loan before.      */
+    shmi_spsc_put_words((uint64_t *)(void *)cell->data, h->stage,
+                        (bytes + 7) & ~7u);
+    shmi_bcast_end(cell, h->next);
     shmi_bcast_tell(h);
     shmi_bcast_swap(h, false);
     return SHMC_OK;
