@@ -115,6 +115,7 @@ shmi_bcast_end(shmi_bcast_cell_shm *cell, uint64_t position)
     shmi_store_rel_64(&cell->stamp, shmi_stamp(position, SHMI_DONE));
 }
 
+/* Both, with a message that is copied in, or lies in an arena at `at`.    */
 SHMC_HOT void
 shmi_bcast_fill(shmc_bcast *h, uint64_t position, const void *data,
                 uint32_t bytes, uint64_t at)
