@@ -2,7 +2,8 @@
 # What the documentation shows is what is compiled: the block of code behind a
 # line `<!-- from FILE -->` stands word for word in FILE, every FILE named so
 # exists, links between the pages lead somewhere, names of ours that they use
-# exist in some source, and every example is shown.
+# exist in some source, and every example is shown; a hello world has fewer than
+# ten lines.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -75,6 +76,9 @@ for page in README.md docs/*.md; do
 done
 for example in docs/examples/*.c docs/examples/hello/*.c; do
     check "$example is shown on no page" grep -qxF "$example" "$shown"
+done
+for example in docs/examples/hello/*.c; do
+    check "$example has 10 lines or more" test "$(wc -l <"$example")" -lt 10
 done
 echo "$passed passed, $failed failed"
 [[ $failed -eq 0 && $passed -gt 0 ]]
