@@ -500,52 +500,48 @@ seated(void *state)
         model_require(p.seat[1] >= 0 && p.seat[2] >= 0);
 }
 
-#define CASE(n, set, a, b, c, d, look)                                        \
-    .name = n, .state = &s, .state_bytes = sizeof s, .setup = set,            \
-    .thread = { a, b, c, d }, .check = look
 #define PLACE(n, set, a, b, c, look)                                          \
     .name = n, .state = &p, .state_bytes = sizeof p, .setup = set,            \
     .thread = { a, b, c }, .check = look
-#define DIES(who) .stop = MODEL_KILL, .victim = who
 
 static const model_case cases[] = {
-    { CASE("bell_once", fence, ring_0, sleep_0, NULL, NULL,
+    { FOUR("bell_once", fence, ring_0, sleep_0, NULL, NULL,
            one_mark_at_most) },
-    { CASE("bell_once_asymmetric", asymmetric, ring_0, sleep_0, NULL, NULL,
+    { FOUR("bell_once_asymmetric", asymmetric, ring_0, sleep_0, NULL, NULL,
            one_mark_at_most) },
-    { CASE("bell_often", fence, ring_often, sleep_often, NULL, NULL,
+    { FOUR("bell_often", fence, ring_often, sleep_often, NULL, NULL,
            one_mark_at_most) },
-    { CASE("bell_often_asymmetric", asymmetric, ring_often, sleep_often,
+    { FOUR("bell_often_asymmetric", asymmetric, ring_often, sleep_often,
            NULL, NULL, one_mark_at_most), .executions = 20000 },
-    { CASE("bell_seq_wraps", wraps, ring_often, sleep_often, NULL, NULL,
+    { FOUR("bell_seq_wraps", wraps, ring_often, sleep_often, NULL, NULL,
            one_mark_at_most) },
-    { CASE("bell_by_turns", fence, ping, pong, NULL, NULL,
+    { FOUR("bell_by_turns", fence, ping, pong, NULL, NULL,
            one_mark_at_most), .executions = 20000 },
-    { CASE("bell_by_turns_asymmetric", asymmetric, ping, pong, NULL, NULL,
+    { FOUR("bell_by_turns_asymmetric", asymmetric, ping, pong, NULL, NULL,
            one_mark_at_most), .executions = 20000 },
-    { CASE("bell_two_sleepers", fence, ring_0, sleep_0, sleep_0, NULL,
+    { FOUR("bell_two_sleepers", fence, ring_0, sleep_0, sleep_0, NULL,
            one_mark_at_most), .executions = 20000 },
-    { CASE("bell_two_ringers", fence, ring_0, ring_1, sleep_both, NULL,
+    { FOUR("bell_two_ringers", fence, ring_0, ring_1, sleep_both, NULL,
            one_mark_at_most), .executions = 20000 },
-    { CASE("bell_two_and_two", fence, ring_0, ring_1, sleep_0, sleep_1,
+    { FOUR("bell_two_and_two", fence, ring_0, ring_1, sleep_0, sleep_1,
            one_mark_at_most), .executions = 20000 },
-    { CASE("bell_two_for_both", asymmetric, ring_0, ring_1, sleep_both,
+    { FOUR("bell_two_for_both", asymmetric, ring_0, ring_1, sleep_both,
            sleep_both, one_mark_at_most), .executions = 20000 },
-    { CASE("bell_sleeper_dies", fence, ring_often, sleep_often, NULL, NULL,
+    { FOUR("bell_sleeper_dies", fence, ring_often, sleep_often, NULL, NULL,
            one_mark_at_most), .executions = 2000, DIES(1) },
-    { CASE("bell_one_of_two_dies", fence, ring_0, sleep_0, sleep_0, NULL,
+    { FOUR("bell_one_of_two_dies", fence, ring_0, sleep_0, sleep_0, NULL,
            one_mark_at_most), .executions = 2000, DIES(1) },
-    { CASE("bell_dies_asymmetric", asymmetric, ring_0, sleep_0, sleep_0,
+    { FOUR("bell_dies_asymmetric", asymmetric, ring_0, sleep_0, sleep_0,
            NULL, one_mark_at_most), .executions = 2000, DIES(1) },
-    { CASE("bell_ringer_dies", patient, ring_0, sleep_0, settle_down, NULL,
+    { FOUR("bell_ringer_dies", patient, ring_0, sleep_0, settle_down, NULL,
            found_out), .timeouts = true, DIES(0) },
-    { CASE("bell_ringer_dies_asymmetric", patient_asymmetric, ring_0,
+    { FOUR("bell_ringer_dies_asymmetric", patient_asymmetric, ring_0,
            sleep_0, settle_down, NULL, found_out), .timeouts = true, DIES(0) },
     /* Published but not rung for: only a look of its own tells a sleeper. */
-    { CASE("bell_ringer_dies_no_look", patient, ring_0, sleep_0,
+    { FOUR("bell_ringer_dies_no_look", patient, ring_0, sleep_0,
            ring_instead, NULL, one_mark_at_most),
       .fails_with = "lost wake-up: thread 1", DIES(0) },
-    { CASE("bell_ringer_dies_look", patient, ring_0, sleep_0, ring_instead,
+    { FOUR("bell_ringer_dies_look", patient, ring_0, sleep_0, ring_instead,
            NULL, found), .timeouts = true, DIES(0) },
 
     { PLACE("role_race", role_free, role_twice, role_twice, NULL, counted) },

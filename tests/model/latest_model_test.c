@@ -286,10 +286,6 @@ all_came(void *state)
     else model_require(s.told || s.last[1] == s.start + s.writes);
 }
 
-#define CASE(n, set, a, b, c, look)                                           \
-    .name = n, .state = &s, .state_bytes = sizeof s, .setup = set,            \
-    .thread = { a, b, c }, .check = look
-#define STOPS(how, who) .stop = how, .victim = who
 
 static const model_case cases[] = {
     { CASE("latest_2", two_slots, write_0, read_1, NULL, newest_is_there) },
@@ -311,15 +307,15 @@ static const model_case cases[] = {
     { CASE("latest_wait_asymmetric", wakes_asymmetric, write_0, wait_1, NULL,
            all_came) },
     { CASE("latest_wait_writer_dies", wakes, write_0, wait_1, NULL,
-           all_came), STOPS(MODEL_KILL, 0), .timeouts = true },
+           all_came), DIES(0), .timeouts = true },
     { CASE("latest_writer_stops", two_slots, write_0, read_1, NULL,
-           newest_is_there), STOPS(MODEL_FREEZE, 0) },
+           newest_is_there), FREEZES(0) },
     { CASE("latest_reader_stops", two_slots, write_0, read_1, NULL,
-           newest_is_there), STOPS(MODEL_FREEZE, 1) },
+           newest_is_there), FREEZES(1) },
     { CASE("latest_writer_replaced", few, write_0, read_1, write_next_2,
-           newest_is_there), STOPS(MODEL_KILL, 0), .executions = 2000 },
+           newest_is_there), DIES(0), .executions = 2000 },
     { CASE("latest_loaner_replaced", few, loan_0, borrow_1, write_next_2,
-           newest_is_there), STOPS(MODEL_KILL, 0), .executions = 2000 },
+           newest_is_there), DIES(0), .executions = 2000 },
     { CASE("latest_writer_hands_over", few, write_and_close_0, read_1,
            write_when_free_2, newest_is_there), .executions = 20000 },
 };

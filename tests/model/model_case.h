@@ -51,6 +51,18 @@ typedef struct model_case {
     uint64_t outcomes;              /* exactly these of model_outcome, bits */
 } model_case;
 
+/* Rows: cases of two, three and four threads on the state `s` of a file, and
+ * what becomes of one of them.                                            */
+#define MODEL_ROW(label, from, then, ...)                                     \
+    .name = label, .state = &s, .state_bytes = sizeof s, .setup = from,       \
+    .thread = { __VA_ARGS__ }, .check = then
+#define PAIR(label, from, a, b, then) MODEL_ROW(label, from, then, a, b)
+#define CASE(label, from, a, b, c, then) MODEL_ROW(label, from, then, a, b, c)
+#define FOUR(label, from, a, b, c, d, then)                                   \
+    MODEL_ROW(label, from, then, a, b, c, d)
+#define FREEZES(who) .stop = MODEL_FREEZE, .victim = who
+#define DIES(who) .stop = MODEL_KILL, .victim = who
+
 #define MODEL_API static __attribute__((unused))
 
 /* ---- what a case calls ------------------------------------------------- */

@@ -655,10 +655,6 @@ others_popped(void *state)
     model_require(s.got[0] + s.got[1] >= 1);
 }
 
-#define CASE(n, set, a, b, c, look)                                           \
-    .name = n, .state = &s, .state_bytes = sizeof s, .setup = set,            \
-    .thread = { a, b, c }, .check = look
-#define STOPS(how, who) .stop = how, .victim = who
 
 static const model_case cases[] = {
     { CASE("mpmc_1_slot", one_slot, push_0, pop_1, NULL, nothing_lost) },
@@ -728,48 +724,48 @@ static const model_case cases[] = {
            nothing_lost), .executions = 2000 },
 
     { CASE("mpmc_producer_stops", mortal_2, push_0, push_1, pop_2,
-           others_pushed), STOPS(MODEL_FREEZE, 0), .executions = 200 },
+           others_pushed), FREEZES(0), .executions = 200 },
     { CASE("mpmc_batch_stops", mortal_2, push_n_0, pop_1, pop_2, once),
-      STOPS(MODEL_FREEZE, 0), .executions = 200 },
+      FREEZES(0), .executions = 200 },
     { CASE("mpmc_consumer_stops", full_2, pop_0, pop_1, push_2,
-           others_popped), STOPS(MODEL_FREEZE, 0), .executions = 200 },
+           others_popped), FREEZES(0), .executions = 200 },
     { CASE("mpmc_consumer_stops_in_one", full_1, pop_0, pop_push_1, pop_2,
-           once), STOPS(MODEL_FREEZE, 0), .executions = 200 },
+           once), FREEZES(0), .executions = 200 },
 
     { CASE("mpmc_producer_dies", mortal_2, push_0, push_1, pop_2,
-           nothing_lost), STOPS(MODEL_KILL, 0), .executions = 200 },
+           nothing_lost), DIES(0), .executions = 200 },
     { CASE("mpmc_producer_dies_in_one", mortal_1, push_0, push_pop_1, pop_2,
-           nothing_lost), STOPS(MODEL_KILL, 0), .executions = 200 },
+           nothing_lost), DIES(0), .executions = 200 },
     { CASE("mpmc_batch_dies", mortal_2, push_n_0, pop_1, pop_2,
-           nothing_lost), STOPS(MODEL_KILL, 0), .executions = 200 },
+           nothing_lost), DIES(0), .executions = 200 },
     { CASE("mpmc_loan_dies", mortal_2, loan_0, push_1, pop_2,
-           nothing_lost), STOPS(MODEL_KILL, 0), .executions = 300 },
+           nothing_lost), DIES(0), .executions = 300 },
     { CASE("mpmc_producer_replaced", mortal_1, push_0, pop_1,
-           come_and_push_2, nothing_lost), STOPS(MODEL_KILL, 0),
+           come_and_push_2, nothing_lost), DIES(0),
       .executions = 300 },
     { CASE("mpmc_consumer_dies", half_2, pop_0, push_1, pop_2,
-           nothing_lost), STOPS(MODEL_KILL, 0), .executions = 200 },
+           nothing_lost), DIES(0), .executions = 200 },
     { CASE("mpmc_consumer_dies_in_one", full_1, pop_0, pop_push_1, pop_2,
-           nothing_lost), STOPS(MODEL_KILL, 0), .executions = 200 },
+           nothing_lost), DIES(0), .executions = 200 },
     { CASE("mpmc_consumers_adopt", full_2, pop_n_0, pop_1, pop_2,
-           nothing_lost), STOPS(MODEL_KILL, 0), .executions = 200 },
+           nothing_lost), DIES(0), .executions = 200 },
     { CASE("mpmc_borrower_dies", full_2, pop_0, borrow_1, pop_2,
-           nothing_lost), STOPS(MODEL_KILL, 1), .executions = 200 },
+           nothing_lost), DIES(1), .executions = 200 },
     { CASE("mpmc_consumer_dropped", drops_1, pop_0, push_1, pop_2,
-           nothing_lost), STOPS(MODEL_KILL, 0), .executions = 200 },
+           nothing_lost), DIES(0), .executions = 200 },
     { CASE("mpmc_poison", poison, pop_0, push_1, pop_2, poison_is_gone),
       .executions = 10000 },
     { CASE("mpmc_poison_dropped_by_the_dead", poison, pop_0, push_1, pop_2,
-           poison_is_gone), STOPS(MODEL_KILL, 0), .executions = 200 },
+           poison_is_gone), DIES(0), .executions = 200 },
     { CASE("mpmc_last_delivery", last_delivery, pop_0, push_1, pop_2,
            last_is_delivered), .executions = 10000 },
     { CASE("mpmc_last_delivery_dies", last_delivery, pop_0, push_1, pop_2,
-           last_is_delivered), STOPS(MODEL_KILL, 0), .executions = 200 },
+           last_is_delivered), DIES(0), .executions = 200 },
     { CASE("mpmc_orphans_of_both", held_first, pop_0, come_after_0_1,
-           come_for_ghost_2, nothing_lost), STOPS(MODEL_KILL, 0),
+           come_for_ghost_2, nothing_lost), DIES(0),
       .executions = 200 },
     { CASE("mpmc_consumer_replaced", full_1, pop_0, pop_1, come_and_pop_2,
-           nothing_lost), STOPS(MODEL_KILL, 0), .executions = 300 },
+           nothing_lost), DIES(0), .executions = 300 },
 };
 
 int

@@ -297,44 +297,42 @@ others_done(void *state)
     model_require(s.done[2]);
 }
 
-#define CHECKED(n, set, a, b, c, d, look)                                     \
-    .name = n, .state = &s, .state_bytes = sizeof s, .setup = set,            \
-    .thread = { a, b, c, d }, .check = look
-#define CASE(n, set, a, b, c, d) CHECKED(n, set, a, b, c, d, one_mark_at_most)
-#define DIES(who) .stop = MODEL_KILL, .victim = who
+
+#define POLL(label, from, a, b, c, d)                                         \
+    FOUR(label, from, a, b, c, d, one_mark_at_most)
 
 static const model_case cases[] = {
-    { CASE("poll_two_bells", fence, ring_0, ring_1, poll_both, NULL),
+    { POLL("poll_two_bells", fence, ring_0, ring_1, poll_both, NULL),
       .executions = 20000 },
-    { CASE("poll_two_bells_asymmetric", asymmetric, ring_0, ring_1, poll_both,
+    { POLL("poll_two_bells_asymmetric", asymmetric, ring_0, ring_1, poll_both,
            NULL), .executions = 20000 },
-    { CASE("poll_two_bells_mixed", mixed, ring_0, ring_1, poll_both, NULL),
+    { POLL("poll_two_bells_mixed", mixed, ring_0, ring_1, poll_both, NULL),
       .executions = 20000 },
-    { CASE("poll_one_ringer", fence, ring_0_1, poll_both, NULL, NULL),
+    { POLL("poll_one_ringer", fence, ring_0_1, poll_both, NULL, NULL),
       .executions = 20000 },
-    { CASE("poll_second_bell", fence, ring_1, poll_either, NULL, NULL) },
-    { CASE("poll_first_bell", fence, ring_0, poll_either, NULL, NULL) },
-    { CASE("poll_either_asymmetric", asymmetric, ring_1, poll_either, NULL,
+    { POLL("poll_second_bell", fence, ring_1, poll_either, NULL, NULL) },
+    { POLL("poll_first_bell", fence, ring_0, poll_either, NULL, NULL) },
+    { POLL("poll_either_asymmetric", asymmetric, ring_1, poll_either, NULL,
            NULL) },
-    { CASE("poll_often", fence, ring_0_often, poll_often, NULL, NULL),
+    { POLL("poll_often", fence, ring_0_often, poll_often, NULL, NULL),
       .executions = 20000 },
-    { CASE("poll_three_bells", fence, ring_0_1, ring_2, poll_three, NULL),
+    { POLL("poll_three_bells", fence, ring_0_1, ring_2, poll_three, NULL),
       .executions = 10000 },
-    { CASE("poll_two_pollers", fence, ring_0, poll_either, poll_either, NULL),
+    { POLL("poll_two_pollers", fence, ring_0, poll_either, poll_either, NULL),
       .executions = 20000 },
-    { CASE("poll_and_sleep", fence, ring_0, poll_either, sleep_0, NULL),
+    { POLL("poll_and_sleep", fence, ring_0, poll_either, sleep_0, NULL),
       .executions = 20000 },
-    { CASE("poll_moving", fence, ring_0_1, poll_moving, NULL, NULL),
+    { POLL("poll_moving", fence, ring_0_1, poll_moving, NULL, NULL),
       .executions = 20000 },
-    { CHECKED("poll_poller_dies", fence, ring_0, poll_either, poll_either, NULL,
-              others_done), .executions = 1000, DIES(1) },
-    { CHECKED("poll_dies_by_a_sleeper", fence, ring_0, poll_either, sleep_0, NULL,
-              others_done), .executions = 1000, DIES(1) },
-    { CASE("poll_fd", fence, ring_0_1, helper, loop, NULL),
+    { FOUR("poll_poller_dies", fence, ring_0, poll_either, poll_either, NULL,
+           others_done), .executions = 1000, DIES(1) },
+    { FOUR("poll_dies_by_a_sleeper", fence, ring_0, poll_either, sleep_0, NULL,
+           others_done), .executions = 1000, DIES(1) },
+    { POLL("poll_fd", fence, ring_0_1, helper, loop, NULL),
       .executions = 20000 },
-    { CASE("poll_fd_two_ringers", asymmetric, ring_0, helper, loop, ring_1),
+    { POLL("poll_fd_two_ringers", asymmetric, ring_0, helper, loop, ring_1),
       .executions = 20000 },
-    { CASE("poll_fd_stop", fence, ring_0, helper, loop_stops, NULL),
+    { POLL("poll_fd_stop", fence, ring_0, helper, loop_stops, NULL),
       .executions = 20000 },
 };
 

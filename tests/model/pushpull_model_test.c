@@ -230,21 +230,18 @@ static void nothing(void *state) { (void)state; }
 
 /* ---- cases ------------------------------------------------------------- */
 
-#define CASE(label, from, a, b, then)                                         \
-    .name = label, .state = &s, .state_bytes = sizeof s, .setup = from,       \
-    .thread = { a, b }, .check = then
 
 static const model_case cases[] = {
-    { CASE("work_ends", new_queue, push_and_leave_0, pull_until_end_1,
+    { PAIR("work_ends", new_queue, push_and_leave_0, pull_until_end_1,
            all_came) },
-    { CASE("work_ends_by_death", new_queue, push_0, pull_until_end_1,
-           nothing), .stop = MODEL_KILL, .victim = 0 },
-    { CASE("work_drained", kept, work_and_pull_0, drain_1, none_dropped) },
-    { CASE("work_drained_or_dropped", dropped, work_and_pull_0, drain_1,
+    { PAIR("work_ends_by_death", new_queue, push_0, pull_until_end_1,
+           nothing), DIES(0) },
+    { PAIR("work_drained", kept, work_and_pull_0, drain_1, none_dropped) },
+    { PAIR("work_drained_or_dropped", dropped, work_and_pull_0, drain_1,
            none_dropped) },
-    { CASE("work_small", small, push_0, pull_1, all_came),
+    { PAIR("work_small", small, push_0, pull_1, all_came),
       .executions = 5000 },
-    { CASE("work_large", large, push_0, pull_1, all_came),
+    { PAIR("work_large", large, push_0, pull_1, all_came),
       .executions = 5000 },
 };
 

@@ -184,16 +184,13 @@ restart_is_noted(void *state)
 
 static void nothing(void *state) { (void)state; }
 
-#define CASE(label, from, a, b, c, then)                                      \
-    .name = label, .state = &s, .state_bytes = sizeof s, .setup = from,       \
-    .thread = { a, b, c }, .check = then
 
 static const model_case cases[] = {
     { CASE("topic_given_up", empty, come_0, replace_1, NULL, one_of_two) },
     { CASE("topic_of_two_heirs", empty, come_0, replace_1, replace_2,
            one_of_two), .executions = 5000 },
     { CASE("topic_heir_dies", empty, come_0, replace_1, replace_2,
-           one_of_two), .stop = MODEL_KILL, .victim = 1, .executions = 500 },
+           one_of_two), DIES(1), .executions = 500 },
     { CASE("topic_outlived", given_up, send_and_leave_0, move_1, NULL,
            nothing) },
     { CASE("topic_restarted", followed, follow_0, look_for_restart_1, NULL,
