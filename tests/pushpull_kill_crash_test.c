@@ -21,7 +21,7 @@ enum { FIRST_OF_CHILD = 8, FIRST_OF_OTHERS = 16 };
 /* Calls in a row that may say SHMC_EAGAIN before it counts as the truth.   */
 enum { TRIES = 2 * SHMI_MPMC_RESCUE_TRIES + SHMI_MPMC_STUCK_TRIES };
 /* By turns each look is at all shares, and each eighth for the dead.       */
-enum { SHARES = 4, TRIES_BY_TURNS = 3 * SHMI_MPMC_STUCK_TRIES };
+enum { SHARES = 3, TRIES_BY_TURNS = 3 * SHMI_MPMC_STUCK_TRIES };
 
 enum { OLD, NEW, PEOPLE };
 
@@ -534,8 +534,11 @@ sweep_all(const crash_case *c)
             if (c->frozen != NULL && op->flags & (CREATES | ALONE)) continue;
             for (survivors = 1; survivors <= 2; survivors++) {
                 /* Thousands of instructions: all when there is time.      */
-                if (op->flags & OPENS && !crash_thorough() &&
-                    survivors != (the->bytes == SMALL ? 1 : 2)) continue;
+                const uint32_t few = the->bytes == SMALL && !the->shares ? 1 : 2;
+                if (op->flags & OPENS && !crash_thorough() && survivors != few)
+                    continue;
+                if (the->shares != 0 && !crash_thorough() &&
+                    (op->flags & CREATES || survivors != few)) continue;
                 crash_sweep_row(the->name, op->name, survivors, c, SWEEP_NS);
             }
         }
