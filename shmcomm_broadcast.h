@@ -361,7 +361,8 @@ shmi_bcast_look(shmc_bcast *h, bool full)
     const uint64_t tail = least;
     uint64_t seats = shmi_load_rlx_64(&h->shm->seats);
     if (seats > h->max_subscribers) seats = h->max_subscribers;
-    if (h->holding && (int64_t)(h->hold - least) < 0) least = h->hold;
+    if (h->holding)
+        least = tail - h->hold > h->slot_count ? tail - h->slot_count : h->hold;
     for (uint64_t i = 0; i < seats; i++) {
         shmi_seat_shm *seat = &h->subs[i];
         uint64_t owner = shmi_load_acq_64(&seat->owner);

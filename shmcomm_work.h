@@ -103,6 +103,11 @@ SHMC_API void shmi_shares_forget(shmi_shares *s);
 SHMC_API shmi_work *shmi_work_rings(shmi_work *one, const shmi_shares *s,
                                     uint32_t *count);
 
+/* Look on at the i-th ring of a queue, of either kind, without a seat in it:
+ * a handle as of shmc_mpmc_map.
+ * Errors  SHMC_ENOENT there is none; SHMC_ECORRUPT.                       */
+SHMC_API int shmi_work_observe(const shmc_segment *s, uint32_t i, shmc_mpmc *q);
+
 /* Must the file stay, as there are messages in it?                        */
 SHMC_API bool shmi_work_keep(const shmc_segment *s);
 extern const shmi_endpoint_kind shmi_work_kind;
@@ -302,6 +307,24 @@ shmi_work_find(const shmc_segment *s, shmc_object_info *info)
         if (shmc_object_info_get(s, i, info) == SHMC_OK &&
             strcmp(info->name, SHMI_WORK_OBJECT) == 0) return true;
     return false;
+}
+
+SHMC_API int
+shmi_work_observe(const shmc_segment *s, uint32_t i, shmc_mpmc *q)
+{
+    shmc_object_info info;
+    uint32_t count = 1;
+
+    if (!shmi_work_find(s, &info)) return SHMC_ENOENT;
+    uint8_t *mem = s->base + info.offset;
+    uint64_t each = info.bytes;
+    if (info.kind == SHMC_KIND_SHARES) {
+        const int r = shmi_shares_check(mem, info.bytes, &count, &each);
+        if (r != SHMC_OK) return r;
+        mem += shmi_shares_at(count);
+    }
+    return i < count ? shmc_mpmc_map(q, mem + i * each, each, SHMC_OBSERVER)
+                     : SHMC_ENOENT;
 }
 
 SHMC_API bool

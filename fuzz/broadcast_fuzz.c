@@ -544,7 +544,7 @@ choose(world *w, fuzz_input *in)
     w->d.waitable = shape >> 4 & 1;
     w->mortal = (shape & 32) != 0;
     w->d.max_bytes = longest[more & 7];
-    if (w->d.mode == SHMC_RELIABLE) w->d.max_subscribers = SUBS + 1;
+    w->d.max_subscribers = SUBS + 1;
     if (w->d.max_bytes > SHMC_BCAST_INLINE_BYTES)
         w->d.arena_bytes = 2 * (64 + (w->d.max_bytes + 63u) / 64 * 64) +
                            128u * (more >> 5);

@@ -57,6 +57,20 @@ check "between them they have all" \
     cmp <(cat "$work/a" "$work/b" | sort -un) "$work/numbers"
 check "nothing is left" test -z "$(ls -A "$SHMCOMM_DIR")"
 
+# ---- by turns -------------------------------------------------------------
+
+printf 'a\nb\nc\n' >"$work/abc"
+check "a queue that deals by turns" run 0 push turns --round-robin 3 --depth 4 --file "$work/abc"
+check "ls knows it" listed turns dead
+check "info adds its shares" run 0 info turns
+check "... up" out_has "shares 3, used 3, slot count 12, pushed 3, popped 0"
+check "lag does, too" run 0 lag turns
+check "... of all" out_has "^work: shares, 3 messages so far, 3 waiting"
+check "too many workers" bad "round-robin" push other --round-robin 65 --file "$work/abc"
+check "one worker has all, when it is alone" run 0 pull turns --count 3
+check "... in order" cmp "$work/abc" "$work/out"
+check "and nothing is left" test -z "$(ls -A "$SHMCOMM_DIR")"
+
 # ---- frames, limits, mistakes -------------------------------------------
 
 printf '\x02\x00\x00\x00\x00\x01\x00\x00\x00\x00\x05\x00\x00\x00hello' >"$work/frames"

@@ -49,7 +49,7 @@ _shmcomm() {
             what=names
             ;;
         push)
-            options="--file --length-delimited --max-bytes --depth --drain --help --dir --prefix --json"
+            options="--file --length-delimited --max-bytes --depth --round-robin --drain --help --dir --prefix --json"
             what=names
             ;;
         pull)

@@ -7,9 +7,9 @@
 #include "shmcomm_calls.h"
 #include "shmcomm_counter.h"
 #include "shmcomm_latest.h"
-#include "shmcomm_mpmc.h"
 #include "shmcomm_recq.h"
 #include "shmcomm_ring.h"
+#include "shmcomm_work.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -103,6 +103,20 @@ recq_stats(shmc_segment *s, const char *name, cJSON *o)
     return r;
 }
 
+static void
+mpmc_fill(cJSON *o, const shmc_mpmc_stats *st)
+{
+    json_u64(o, "used", st->used);
+    json_u64(o, "slot_count", st->slot_count);
+    json_u64(o, "pushed", st->pushed);
+    json_u64(o, "popped", st->popped);
+    json_u64(o, "tombs", st->tombs);
+    json_u64(o, "redelivered", st->redelivered);
+    json_u64(o, "dropped", st->dropped);
+    json_u64(o, "handles", st->handles);
+    json_u64(o, "max_handles", st->max_handles);
+}
+
 static int
 mpmc_stats(shmc_segment *s, const char *name, cJSON *o)
 {
@@ -112,17 +126,38 @@ mpmc_stats(shmc_segment *s, const char *name, cJSON *o)
 
     if (r != SHMC_OK) return r;
     r = shmc_mpmc_stats_get(&q, &st);
-    json_u64(o, "used", st.used);
-    json_u64(o, "slot_count", st.slot_count);
-    json_u64(o, "pushed", st.pushed);
-    json_u64(o, "popped", st.popped);
-    json_u64(o, "tombs", st.tombs);
-    json_u64(o, "redelivered", st.redelivered);
-    json_u64(o, "dropped", st.dropped);
-    json_u64(o, "handles", st.handles);
-    json_u64(o, "max_handles", st.max_handles);
+    mpmc_fill(o, &st);
     shmc_mpmc_close(&q);
     return r;
+}
+
+/* Of all shares together; a handle is one in each.                        */
+static int
+shares_stats(shmc_segment *s, const char *name, cJSON *o)
+{
+    shmc_mpmc_stats all, st;
+    uint32_t count = 0;
+    shmc_mpmc q;
+    int r;
+
+    (void)name;                     /* a queue has one                      */
+    memset(&all, 0, sizeof all);
+    for (; (r = shmi_work_observe(s, count, &q)) == SHMC_OK; count++) {
+        shmc_mpmc_stats_get(&q, &st);
+        all.used += st.used;
+        all.slot_count += st.slot_count;
+        all.pushed += st.pushed;
+        all.popped += st.popped;
+        all.tombs += st.tombs;
+        all.redelivered += st.redelivered;
+        all.dropped += st.dropped;
+        all.handles = st.handles;
+        all.max_handles = st.max_handles;
+        shmc_mpmc_close(&q);
+    }
+    json_u64(o, "shares", count);
+    mpmc_fill(o, &all);
+    return r == SHMC_ENOENT ? SHMC_OK : r;
 }
 
 static int
@@ -193,6 +228,7 @@ stats_at(uint32_t kind)
         [SHMC_KIND_BCAST] = bcast_stats,
         [SHMC_KIND_LATEST] = latest_stats,
         [SHMC_KIND_CALLS] = calls_stats,
+        [SHMC_KIND_SHARES] = shares_stats,
     };
 
     return kind < sizeof all / sizeof all[0] ? all[kind] : NULL;

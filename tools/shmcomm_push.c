@@ -13,8 +13,8 @@
 /* >>push */
 
 enum {
-    INPUT = CLI_OWN, LENGTHS, MAX_BYTES, DEPTH, DRAIN, COUNT, TIMEOUT, FORMAT,
-    UNTIL_END
+    INPUT = CLI_OWN, LENGTHS, MAX_BYTES, DEPTH, ROUND_ROBIN, DRAIN, COUNT, TIMEOUT,
+    FORMAT, UNTIL_END
 };
 
 static const struct option push_options[] = {
@@ -22,6 +22,7 @@ static const struct option push_options[] = {
     { "length-delimited", no_argument, NULL, LENGTHS },
     { "max-bytes", required_argument, NULL, MAX_BYTES },
     { "depth", required_argument, NULL, DEPTH },
+    { "round-robin", required_argument, NULL, ROUND_ROBIN },
     { "drain", no_argument, NULL, DRAIN }, CLI_OPTIONS
 };
 
@@ -93,6 +94,10 @@ push_take(cli *c, int o, pusher *p)
         if ((p->desc.depth & (p->desc.depth - 1)) != 0)
             cli_usage(c, "--depth %s is no power of two", optarg);
         break;
+    case ROUND_ROBIN:
+        p->desc.round_robin = (uint32_t)cli_count(c, "--round-robin", optarg, 1,
+                                                  SHMI_SHARES_MAX);
+        break;
     default:      break;
     }
 }
@@ -142,8 +147,8 @@ push_run(cli *c, int argc, char **argv)
 const cli_verb verb_push = {
     "push", "push lines or frames into a queue of work",
     "usage: shmcomm push QUEUE [--file FILE] [--length-delimited]\n"
-    "                    [--max-bytes N] [--depth N] [--drain] [--json]\n"
-    "                    [--dir DIR] [--prefix PREFIX]\n"
+    "                    [--max-bytes N] [--depth N] [--round-robin WORKERS]\n"
+    "                    [--drain] [--json] [--dir DIR] [--prefix PREFIX]\n"
     "\n"
     "Pushes a message for each line of its standard input; each goes to one\n"
     "worker, now or later: a queue stays while there are messages in it.  If\n"
@@ -155,6 +160,9 @@ const cli_verb verb_push = {
     "  --max-bytes N       longest message of a new queue [16384]\n"
     "  --depth N           messages that a new queue holds, a power of two\n"
     "                      [256]\n"
+    "  --round-robin WORKERS\n"
+    "                      a new queue deals by turns to so many workers at\n"
+    "                      most, with --depth for each [16]\n"
     "  --drain             wait until workers are done with all of them\n",
     push_run, push_options, CLI_NAME, NULL
 };

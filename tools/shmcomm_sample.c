@@ -183,6 +183,19 @@ recq_take(shmc_segment *s, sample_object *o)
     return SHMC_OK;
 }
 
+static void
+handles_take(shmc_segment *s, sample_object *o, const shmc_mpmc *q)
+{
+    for (uint32_t i = 0; i < q->seat_count; i++) {
+        sample_user *u = user_of_seat(o, s, &q->seats[i], "handle", i);
+        if (u == NULL || strcmp(o->name, "work") != 0) continue;
+        /* A PUSH/PULL socket says in its seat which of them it is.        */
+        const uint64_t is = shmi_load_rlx_64(&q->seats[i].word[SHMI_WORK_ROLE]);
+        if (is == SHMC_PRODUCER) u->role = "pusher";
+        if (is == SHMC_CONSUMER) u->role = "worker";
+    }
+}
+
 static int
 mpmc_take(shmc_segment *s, sample_object *o)
 {
@@ -192,14 +205,7 @@ mpmc_take(shmc_segment *s, sample_object *o)
 
     if (r != SHMC_OK) return r;
     shmc_mpmc_stats_get(&q, &st);
-    for (uint32_t i = 0; i < st.max_handles; i++) {
-        sample_user *u = user_of_seat(o, s, &q.seats[i], "handle", i);
-        if (u == NULL || strcmp(o->name, "work") != 0) continue;
-        /* A PUSH/PULL socket says in its seat which of them it is.        */
-        const uint64_t is = shmi_load_rlx_64(&q.seats[i].word[SHMI_WORK_ROLE]);
-        if (is == SHMC_PRODUCER) u->role = "pusher";
-        if (is == SHMC_CONSUMER) u->role = "worker";
-    }
+    handles_take(s, o, &q);
     o->in = st.pushed;
     o->used = st.used;
     o->capacity = st.slot_count;
@@ -207,6 +213,28 @@ mpmc_take(shmc_segment *s, sample_object *o)
     o->message_bytes = q.slot_bytes;
     shmc_mpmc_close(&q);
     return SHMC_OK;
+}
+
+/* A queue that is dealt by turns: a ring for each worker, and everybody has
+ * a seat in all of them.                                                  */
+static int
+shares_take(shmc_segment *s, sample_object *o)
+{
+    shmc_mpmc_stats st;
+    shmc_mpmc q;
+    int r;
+
+    for (uint32_t i = 0; (r = shmi_work_observe(s, i, &q)) == SHMC_OK; i++) {
+        shmc_mpmc_stats_get(&q, &st);
+        if (i == 0) handles_take(s, o, &q);
+        o->in += st.pushed;
+        o->used += st.used;
+        o->capacity += st.slot_count;
+        o->lost += st.dropped;
+        o->message_bytes = q.slot_bytes;
+        shmc_mpmc_close(&q);
+    }
+    return r == SHMC_ENOENT ? SHMC_OK : r;
 }
 
 static int
@@ -276,6 +304,7 @@ static const struct kind {
     { SHMC_KIND_SPSC, spsc_take },
     { SHMC_KIND_RECQ, recq_take },
     { SHMC_KIND_MPMC, mpmc_take },
+    { SHMC_KIND_SHARES, shares_take },
     { SHMC_KIND_BCAST, bcast_take },
     { SHMC_KIND_LATEST, latest_take },
     { SHMC_KIND_CALLS, calls_take },
