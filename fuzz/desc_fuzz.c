@@ -86,8 +86,7 @@ filled(int noun, const numbers *n)
     for (int i = 0; i < FIELDS; i++)
         full.f[i] = or_default(n->f[i], instead[noun][i]);
     if (noun != BCAST) return full;
-    if (full.f[5] == SHMC_LOSSY && full.f[3] <= 4096) full.f[3] = 0;
-    else full.f[3] = or_default(full.f[3], 64);
+    full.f[3] = or_default(full.f[3], 64);
     const uint64_t four = 4 * record_of(full.f[1]);
     if (full.f[1] > 96) full.f[4] = or_default(full.f[4], four > 262144
                                                           ? four : 262144);
@@ -132,8 +131,8 @@ check_size(int noun, const numbers *full, int64_t size)
                  break;
     case LATEST: least = 384 + ((f[0] + 7) / 8 * 8 + 8 + 127) / 128 * 128 * f[1];
                  break;
-    default:     least = 640 + 2 * 128 * f[2] + 128 * f[3] + 128 * f[0] +
-                         f[2] * f[4];
+    default:     least = 640 + 2 * 128 * f[2] + 128 * f[0] + f[2] * f[4] +
+                         128 * f[3] * (f[5] == SHMC_RELIABLE ? 2 : 1);
     }
     FUZZ_REQUIRE(is >= least && is - least < 128);
 }

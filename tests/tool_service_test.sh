@@ -42,7 +42,7 @@ check "and counts" out_has \
 check "lag" run 0 lag robot/echo --object calls
 check "counts, too" out_has '^calls: calls, 7 requests so far, 0 waiting, 0 lost, 0 died$'
 check "by what became of them" out_has '^  0 with servers, 7 done '
-check "and shows the server" out_has "^  server +0 +$server +alive +-\$"
+check "and shows the server" out_has "^  server +0 +$server +alive +- +-\$"
 kill -STOP "$server"
 "$tool" req robot/echo late >"$work/late" 2>/dev/null &
 late=$!
