@@ -266,6 +266,7 @@ case_try(peer_case *p)
     for (int way = 0; way < PEERS_WAYS; way++) {
         if (!way_fits(p, way)) continue;
         uint64_t n = few * p->bytes > room ? room / p->bytes : few;
+        double ns = 0;
         if (n < 8) n = 8;
         for (int again = 0; again < 2; again++) {
             const char *const why = case_run(p, way, n);
@@ -278,17 +279,16 @@ case_try(peer_case *p)
                 if (p->way < 0) snprintf(p->why, sizeof p->why, "%s", why);
                 break;
             }
-            const double ns = case_ns(p) / (double)n;
-            if (p->way < 0 || ns < best) {
-                best = ns;
-                p->way = way;
-                p->why[0] = '\0';
-            }
+            ns = case_ns(p) / (double)n;
             /* Too short to tell: once more, with more.                    */
             const double more = round_ms * 1e6 / PEERS_TRY / ns;
             if (more < 2 * (double)n) break;
             n = more < 2e6 ? (uint64_t)more : 2000000;
         }
+        if (ns == 0 || (p->way >= 0 && ns >= best)) continue;
+        best = ns;
+        p->way = way;
+        p->why[0] = '\0';
     }
     if (p->way < 0) return;
     const double n = round_ms * 1e6 / best;
