@@ -104,6 +104,9 @@ static link_stage *link_the_stage;
 static uint8_t link_out[LINK_MAX_BYTES], link_in[LINK_MAX_BYTES];
 static link_worker *link_me;
 static int link_index;              /* 0: who begins; its receivers follow  */
+static bool link_keeps;             /* what is sent before anybody receives:
+                                       to say hello once is enough, and two of
+                                       them may be more than there is room for */
 
 /* ---- ends -------------------------------------------------------------- */
 
@@ -272,7 +275,8 @@ link_again(unsigned *t)
         for (unsigned t = 1, next = 1; !link_all_met(first, n); t++) {        \
             if (t == next) {                                                  \
                 (void)K##_send(l, LINK_HELLO);                                \
-                next += t < LINK_HELLO_APART ? t : LINK_HELLO_APART;          \
+                next += link_keeps ? UINT32_MAX                               \
+                      : t < LINK_HELLO_APART ? t : LINK_HELLO_APART;          \
             }                                                                 \
             link_sleep_us(100);                                               \
         }                                                                     \

@@ -139,6 +139,7 @@ fd_stream_open(fd_stream *l, const link_way *way, int back, int sender)
     l->bytes = way->bytes;
     l->from = l->to = 0;
     l->in = link_in;
+    link_keeps = true;
     if (way->fd[back][!sender] >= 0) close(way->fd[back][!sender]);
     fd_no_block(l->fd, way);
 }
@@ -194,6 +195,7 @@ packets_open(packets *l, const link_way *way, int back, int sender)
     l->fd = way->fd[back][sender];
     l->flags = way->sleep ? 0 : MSG_DONTWAIT;
     l->bytes = way->bytes;
+    link_keeps = true;
     close(way->fd[back][!sender]);
 }
 
