@@ -124,10 +124,11 @@ SHMC_API int shmc_req_abort(shmc_req *req);
  * shmc_req_more: parts of it follow.
  * Cost    wait-free if it is there; else blocks.
  * Errors  SHMC_EAGAIN (timeout 0), SHMC_ETIMEDOUT not yet: the call goes on;
- *         SHMC_EPEERDEAD its server died, or dropped it: told within 10 ms,
- *         the call is over; SHMC_EMSGSIZE `cap` is too small, the answer
- *         stays; SHMC_EINVAL no such call; SHMC_EBUSY an answer is borrowed;
- *         SHMC_EFORKED; SHMC_ECLOSED; SHMC_ECORRUPT.                      */
+ *         SHMC_EPEERDEAD its server died (who waits asks for that every
+ *         SHMC_SERVER_CHECK_NS), or dropped it: the call is over;
+ *         SHMC_EMSGSIZE `cap` is too small, the answer stays; SHMC_EINVAL no
+ *         such call; SHMC_EBUSY an answer is borrowed; SHMC_EFORKED;
+ *         SHMC_ECLOSED; SHMC_ECORRUPT.                                    */
 SHMC_API int shmc_req_recv(shmc_req *req, int call, void *buf, uint32_t cap,
                            int64_t timeout_ns);
 
