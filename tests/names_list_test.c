@@ -4,31 +4,13 @@
 #include "shmcomm_patterns.h"
 #include "shmcomm_poll.h"
 
-#include "test_support.h"
+#include "folder_support.h"
 
 #include <fcntl.h>
 
 #define MS 1000000
 
-static char folder[64], value_of[8];
-
-static int
-begin(void **state)
-{
-    test_dir_make(folder);
-    setenv("SHMCOMM_DIR", folder, 1);
-    shmc_log_set(NULL, NULL, 0);
-    return test_watch(state);
-}
-
-static int
-end(void **state)
-{
-    test_dir_remove(folder);
-    return test_unwatch(state);
-}
-
-#define NAME_CASE(f) cmocka_unit_test_setup_teardown(f, begin, end)
+static char value_of[8];
 
 static int
 open_later(void *arg)
@@ -252,12 +234,12 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        NAME_CASE(a_name_is_waited_for),
-        NAME_CASE(a_segment_that_stays_exists_without_users),
-        NAME_CASE(names_are_listed_with_what_they_are),
-        NAME_CASE(attributes_are_set_once),
-        NAME_CASE(a_topic_has_its_attributes_with_its_name),
-        NAME_CASE(bad_names_are_refused),
+        FOLDER_CASE(a_name_is_waited_for),
+        FOLDER_CASE(a_segment_that_stays_exists_without_users),
+        FOLDER_CASE(names_are_listed_with_what_they_are),
+        FOLDER_CASE(attributes_are_set_once),
+        FOLDER_CASE(a_topic_has_its_attributes_with_its_name),
+        FOLDER_CASE(bad_names_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,11 +4,10 @@
 #include "shmcomm_peers.h"
 #include "shmcomm_poll.h"
 
-#include "test_support.h"
+#include "folder_support.h"
 
 #define MS 1000000
 
-static char folder[64];
 static volatile uint32_t *step;     /* shared                               */
 static shmc_peers w;
 static shmc_poll_item item;
@@ -16,25 +15,15 @@ static shmc_poll_item item;
 static int
 begin(void **state)
 {
-    test_dir_make(folder);
-    setenv("SHMCOMM_DIR", folder, 1);
     if (step == NULL) step = test_shared(4096);
     *step = 0;
     memset(&item, 0, sizeof item);
     item.of = shmc_peers_pollable(&w);
     item.events = SHMC_POLLIN;
-    shmc_log_set(NULL, NULL, 0);
-    return test_watch(state);
+    return folder_begin(state);
 }
 
-static int
-end(void **state)
-{
-    test_dir_remove(folder);
-    return test_unwatch(state);
-}
-
-#define PEERS_CASE(f) cmocka_unit_test_setup_teardown(f, begin, end)
+#define PEERS_CASE(f) cmocka_unit_test_setup_teardown(f, begin, folder_end)
 
 static void
 wait_for_step(uint32_t n)

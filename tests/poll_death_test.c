@@ -9,32 +9,21 @@
 #include "shmcomm_poll.h"
 #include "shmcomm_recq.h"
 
-#include "test_support.h"
+#include "folder_support.h"
 
 #define MS 1000000
 
-static char folder[64];
 static volatile uint32_t *step;     /* shared                               */
 
 static int
 begin(void **state)
 {
-    test_dir_make(folder);
-    setenv("SHMCOMM_DIR", folder, 1);
     if (step == NULL) step = test_shared(4096);
     *step = 0;
-    shmc_log_set(NULL, NULL, 0);
-    return test_watch(state);
+    return folder_begin(state);
 }
 
-static int
-end(void **state)
-{
-    test_dir_remove(folder);
-    return test_unwatch(state);
-}
-
-#define POLL_CASE(f) cmocka_unit_test_setup_teardown(f, begin, end)
+#define POLL_CASE(f) cmocka_unit_test_setup_teardown(f, begin, folder_end)
 
 static void
 wait_for_step(uint32_t n)

@@ -5,33 +5,13 @@
 #include "shmcomm_patterns.h"
 #include "shmcomm_poll.h"
 
-#include "test_support.h"
+#include "folder_support.h"
 
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 
 #define MS 1000000
-
-static char folder[64];
-
-static int
-begin(void **state)
-{
-    test_dir_make(folder);
-    setenv("SHMCOMM_DIR", folder, 1);
-    shmc_log_set(NULL, NULL, 0);
-    return test_watch(state);
-}
-
-static int
-end(void **state)
-{
-    test_dir_remove(folder);
-    return test_unwatch(state);
-}
-
-#define POLL_CASE(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 static bool
 readable(const shmc_poll_fd *fd, int timeout_ms)
@@ -307,13 +287,13 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        POLL_CASE(it_is_readable_while_something_is_ready),
-        POLL_CASE(it_wakes_an_edge_triggered_epoll),
-        POLL_CASE(it_is_readable_when_it_is_time_to_look_again),
-        POLL_CASE(an_armed_socket_stays_the_callers_to_use),
-        POLL_CASE(it_may_be_closed_in_any_state),
-        POLL_CASE(a_forked_child_may_only_close_it),
-        POLL_CASE(bad_calls_are_refused),
+        FOLDER_CASE(it_is_readable_while_something_is_ready),
+        FOLDER_CASE(it_wakes_an_edge_triggered_epoll),
+        FOLDER_CASE(it_is_readable_when_it_is_time_to_look_again),
+        FOLDER_CASE(an_armed_socket_stays_the_callers_to_use),
+        FOLDER_CASE(it_may_be_closed_in_any_state),
+        FOLDER_CASE(a_forked_child_may_only_close_it),
+        FOLDER_CASE(bad_calls_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

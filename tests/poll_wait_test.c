@@ -9,31 +9,11 @@
 #include "shmcomm_recq.h"
 #include "shmcomm_reqrep.h"
 
-#include "test_support.h"
+#include "folder_support.h"
 
 #include <sys/mman.h>
 
 #define MS 1000000
-
-static char folder[64];
-
-static int
-begin(void **state)
-{
-    test_dir_make(folder);
-    setenv("SHMCOMM_DIR", folder, 1);
-    shmc_log_set(NULL, NULL, 0);
-    return test_watch(state);
-}
-
-static int
-end(void **state)
-{
-    test_dir_remove(folder);
-    return test_unwatch(state);
-}
-
-#define POLL_CASE(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 static void
 say(shmc_pub *pub, uint64_t number)
@@ -636,25 +616,25 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        POLL_CASE(a_subscriber_is_ready_while_a_message_is_there),
-        POLL_CASE(no_ready_item_starves_another),
-        POLL_CASE(a_subscriber_becomes_ready_when_its_topic_appears),
-        POLL_CASE(a_gap_is_ready_and_still_told_by_receive),
-        POLL_CASE(a_reliable_publisher_is_ready_when_there_is_room),
-        POLL_CASE(a_large_message_finds_the_room_that_was_promised),
-        POLL_CASE(a_lossy_publisher_is_always_ready),
-        POLL_CASE(nothing_is_ready_while_a_message_is_borrowed),
-        POLL_CASE(a_worker_is_ready_when_there_is_work),
-        POLL_CASE(a_request_and_its_answer_are_ready),
-        POLL_CASE(queues_are_ready_for_their_side),
-        POLL_CASE(one_item_may_ask_for_both_ends_of_a_queue),
-        POLL_CASE(a_newer_value_makes_a_cell_ready),
-        POLL_CASE(a_timer_counts_missed_periods_and_does_not_drift),
-        POLL_CASE(a_word_is_ready_when_another_process_changes_it),
-        POLL_CASE(a_silence_is_told_once),
-        POLL_CASE(an_item_says_what_is_wrong_with_it),
-        POLL_CASE(bad_calls_are_refused),
-        POLL_CASE(a_forked_child_is_told_so),
+        FOLDER_CASE(a_subscriber_is_ready_while_a_message_is_there),
+        FOLDER_CASE(no_ready_item_starves_another),
+        FOLDER_CASE(a_subscriber_becomes_ready_when_its_topic_appears),
+        FOLDER_CASE(a_gap_is_ready_and_still_told_by_receive),
+        FOLDER_CASE(a_reliable_publisher_is_ready_when_there_is_room),
+        FOLDER_CASE(a_large_message_finds_the_room_that_was_promised),
+        FOLDER_CASE(a_lossy_publisher_is_always_ready),
+        FOLDER_CASE(nothing_is_ready_while_a_message_is_borrowed),
+        FOLDER_CASE(a_worker_is_ready_when_there_is_work),
+        FOLDER_CASE(a_request_and_its_answer_are_ready),
+        FOLDER_CASE(queues_are_ready_for_their_side),
+        FOLDER_CASE(one_item_may_ask_for_both_ends_of_a_queue),
+        FOLDER_CASE(a_newer_value_makes_a_cell_ready),
+        FOLDER_CASE(a_timer_counts_missed_periods_and_does_not_drift),
+        FOLDER_CASE(a_word_is_ready_when_another_process_changes_it),
+        FOLDER_CASE(a_silence_is_told_once),
+        FOLDER_CASE(an_item_says_what_is_wrong_with_it),
+        FOLDER_CASE(bad_calls_are_refused),
+        FOLDER_CASE(a_forked_child_is_told_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

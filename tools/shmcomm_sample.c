@@ -401,3 +401,26 @@ sample_find(const sample *s, const sample_object *o)
     }
     return NULL;
 }
+
+void
+sample_users_json(cJSON *to, const sample_object *o)
+{
+    cJSON *users = json_array();
+
+    if (strcmp(o->unit, "requests") == 0) {
+        json_u64(to, "working", o->working);
+        json_u64(to, "done", o->done);
+    }
+    for (size_t i = 0; i < o->user_count; i++) {
+        const sample_user *u = &o->users[i];
+        cJSON *p = json_object();
+        json_text(p, "role", u->role);
+        json_u64(p, "seat", u->seat);
+        json_i64(p, "pid", u->pid);
+        json_bool(p, "alive", u->alive);
+        if (u->has_lag) json_u64(p, "lag", u->lag);
+        if (u->has_lost) json_u64(p, "lost", u->lost);
+        json_push(users, p);
+    }
+    json_add(to, "users", users);
+}

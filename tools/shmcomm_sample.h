@@ -54,4 +54,7 @@ void sample_free(sample *s);
 /* The same object in an older sample, or NULL.                            */
 const sample_object *sample_find(const sample *s, const sample_object *o);
 
+/* Add who uses it to an object's JSON, and of a service how far it is.     */
+void sample_users_json(cJSON *to, const sample_object *o);
+
 #endif /* SHMCOMM_SAMPLE_H */

@@ -74,7 +74,7 @@ static void
 row_json(cJSON *all, const row *r)
 {
     const sample_object *o = r->o;
-    cJSON *j = json_object(), *users = json_array();
+    cJSON *j = json_object();
 
     json_text(j, "segment", o->segment);
     json_text(j, "object", o->name);
@@ -91,21 +91,7 @@ row_json(cJSON *all, const row *r)
     json_u64(j, "writers", o->writers);
     json_u64(j, "readers", o->readers);
     json_u64(j, "dead", o->dead);
-    if (strcmp(o->unit, "requests") == 0) {
-        json_u64(j, "working", o->working);
-        json_u64(j, "done", o->done);
-    }
-    for (size_t i = 0; i < o->user_count; i++) {
-        const sample_user *u = &o->users[i];
-        cJSON *p = json_object();
-        json_text(p, "role", u->role);
-        json_i64(p, "pid", u->pid);
-        json_bool(p, "alive", u->alive);
-        if (u->has_lag) json_u64(p, "lag", u->lag);
-        if (u->has_lost) json_u64(p, "lost", u->lost);
-        json_push(users, p);
-    }
-    json_add(j, "users", users);
+    sample_users_json(j, o);
     json_push(all, j);
 }
 
