@@ -24,6 +24,8 @@ def shmc_binaries(srcs, copts = [], linkopts = [], deps = [], helpers = [], tags
             deps = ["//:all_headers"] + deps,
         )
 
+_RINGS = ["bcast", "mpmc", "queue", "value"]
+
 def _tags(stem):
     # Single-stepping a program under ptrace does not go with a sanitizer's
     # runtime, nor does a model checker that swaps stacks.
@@ -33,10 +35,10 @@ def _tags(stem):
         tags.append("no-sanitizer")
     if stem.endswith("_model_test"):
         tags += ["once", "model"]
-    # What the back end of the atomics can break; tsan and arm64 run all on
-    # __atomic.
-    if not (stem.endswith("_crash_test") or "_stress_" in stem or
-            stem.startswith("platform_")):
+    # What the back end of the atomics can break: itself, races, and the rings
+    # after each instruction.  tsan and arm64 run all on __atomic.
+    if not (stem.startswith("platform_") or "_stress_" in stem or
+            stem in [ring + "_kill_crash_test" for ring in _RINGS]):
         tags.append("no-builtin")
     return tags
 
