@@ -36,7 +36,7 @@ def _tags(stem):
     if stem.endswith("_model_test"):
         tags += ["once", "model"]
     # What the back end of the atomics can break: itself, races, and the rings
-    # after each instruction.  tsan and arm64 run all on __atomic.
+    # after each instruction.  arm64 runs all on __atomic.
     if not (stem.startswith("platform_") or "_stress_" in stem or
             stem in [ring + "_kill_crash_test" for ring in _RINGS]):
         tags.append("no-builtin")
