@@ -63,12 +63,14 @@ static void
 pushes(uint32_t who)
 {
     join(&s.push[who].work, who, SHMC_PRODUCER);
+    s.push[who].at = &s.push[who].work;
 }
 
 static void
 pulls(uint32_t who)
 {
     join(&s.pull[who].work, who, SHMC_CONSUMER);
+    s.pull[who].at = &s.pull[who].work;
     s.pull[who].open = true;
 }
 
