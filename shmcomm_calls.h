@@ -684,10 +684,10 @@ shmi_calls_stats_get(const shmi_calls *c, shmi_calls_stats *out)
     for (uint32_t i = 0; i < c->count; i++) {
         const shmi_call_shm *call = &c->calls[i];
         /* The request first: who issues the next one meanwhile makes this
-         * one done.  Relaxed: each word is judged by itself.               */
-        const uint64_t gen = shmi_call_gen(shmi_load_acq_64(&call->request.word));
-        const uint64_t state = shmi_load_acq_64(&call->state);
-        const uint64_t reply = shmi_load_acq_64(&call->reply.word);
+         * one done.  Relaxed all: these are figures.                       */
+        const uint64_t gen = shmi_call_gen(shmi_load_rlx_64(&call->request.word));
+        const uint64_t state = shmi_load_rlx_64(&call->state);
+        const uint64_t reply = shmi_load_rlx_64(&call->reply.word);
         const uint32_t size = shmi_load_rlx_32(&call->request.bytes);
         if (gen == 0) continue;
         out->requests += gen;

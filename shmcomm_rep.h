@@ -376,7 +376,7 @@ shmi_rep_look(shmc_rep *rep, bool thorough)
         const uint64_t id = shmi_load_rlx_64(cell + 1);
         const uint32_t index = (uint32_t)id & SHMI_CALL_INDEX;
         if (index < c->count &&
-            shmi_call_open(c, shmi_load_acq_64(&c->calls[index].state),
+            shmi_call_open(c, shmi_load_rlx_64(&c->calls[index].state),
                            shmi_call_gen(id))) return 1;
         rep->passed += shmi_mpmc_discard(&c->queue, pos);
     }

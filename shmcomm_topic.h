@@ -84,7 +84,9 @@ enum {
     SHMI_TOPIC_RESTARTS = 0,        /* W publishers that follow another, by
                                        RMW (R3)  R subscribers (A3)         */
     SHMI_TOPIC_RESTART_AT = 1,      /* W the same before R3; next position  */
-    SHMI_TOPIC_HEIR = 2             /* W by CAS: who replaces the file      */
+    SHMI_TOPIC_HEIR = 2,            /* W by CAS: who replaces the file      */
+    SHMI_TOPIC_SETTLED = 3          /* W who has waited for the subscribers of
+                                       the file before; R who replaces this */
 };
 
 /* ---- handles: their address must not change while open ----------------- */
@@ -342,11 +344,16 @@ shmi_topic_attributes(shmc_segment *s, const char *wanted, bool is_new)
                      "exists)", s->name);
 }
 
+/* How often, a millisecond apart, a publisher that makes a topic anew looks
+ * whether its subscribers have moved over, or taken what was left.        */
+enum { SHMI_TOPIC_MOVE_TRIES = 1000 };
+
 /* What an opening publisher wants, and what it finds.                     */
 typedef struct shmi_pub_opening {
     shmc_pub *pub;
     const shmc_topic_desc *desc;
     shmc_segment old;               /* the file that ours took the place of */
+    bool unsettled;                 /* its subscribers may be under way to it */
 } shmi_pub_opening;
 
 /* Did somebody give the file up, or is he at it?  See I1 of the topic.  A
@@ -454,7 +461,7 @@ shmi_pub_adopt(void *ctx, const shmc_segment *s)
 {
     if (!shmi_name_awaited(s) && !shmi_name_above_awaited(s)) return false;
     if (shmi_pub_fits(ctx, (shmc_segment *)(uintptr_t)s)) return true;
-    for (int tries = 0; tries < SHMI_ENDPOINT_TRIES; tries++) {
+    for (int tries = 0; tries < SHMI_TOPIC_MOVE_TRIES; tries++) {
         if (shmi_endpoint_state(s, &shmi_topic_kind, NULL, 0) !=
             SHMI_ENDPOINT_LEFT) break;
         shmi_sleep_until(shmi_now_ns() + SHMC_TOPIC_POLL_NS);
@@ -487,6 +494,9 @@ shmi_topic_give_up(shmi_pub_opening *o, shmc_segment *s, const shmc_bcast *h)
         shmi_store_rlx_64(heir, 0);
         return false;
     }
+    /* Relaxed: who sits there, or died, has said it.                      */
+    if (shmi_load_rlx_64(&h->shm->user[SHMI_TOPIC_SETTLED]) == 0)
+        o->unsettled = true;
     shmi_event(SHMC_LOG_INFO, "topic '%s': made anew in another shape; its "
                "subscribers move over", s->name);
     shmi_bell_ring(&h->shm->readable, h->asymmetric);
@@ -516,27 +526,27 @@ shmi_pub_replace(void *ctx, shmc_segment *s)
     return gone || busy;
 }
 
-/* How often, a millisecond apart, a publisher that made a reliable topic anew
- * looks whether all subscribers moved over.                               */
-enum { SHMI_TOPIC_MOVE_TRIES = 1000 };
-
 /* Who waits in a receive for a reliable topic gets a moment to take its
  * seat, so that not even a first burst that laps the ring passes it by; so
  * does who has to move over, and the first of those that wait for all topics
- * under a name.                                                           */
+ * under a name.  Were the publisher that replaces us not told whether that is
+ * done, we could die and leave it a file that nobody saw.                 */
 static void
 shmi_pub_welcome(const shmi_pub_opening *o)
 {
     const shmc_pub *pub = o->pub;
+    bool comes = o->unsettled;      /* who left the old file is on his way  */
 
     for (int tries = 0; tries < SHMI_TOPIC_MOVE_TRIES; tries++) {
         const bool moves = o->old.base != NULL && shmc_segment_shared(&o->old);
-        if (!moves && tries >= SHMI_ENDPOINT_TRIES) return;
-        if (!moves && !shmi_name_awaited(&pub->segment) &&
-            (shmi_load_rlx_64(&pub->ring.shm->seats) != 0 ||
-             !shmi_name_above_awaited(&pub->segment))) return;
+        const bool sits = shmi_load_rlx_64(&pub->ring.shm->seats) != 0;
+        comes = !sits && (comes || moves);
+        if (!moves && !comes && tries >= SHMI_ENDPOINT_TRIES) break;
+        if (!moves && !comes && !shmi_name_awaited(&pub->segment) &&
+            (sits || !shmi_name_above_awaited(&pub->segment))) break;
         shmi_sleep_until(shmi_now_ns() + SHMC_TOPIC_POLL_NS);
     }
+    shmi_store_rlx_64(&pub->ring.shm->user[SHMI_TOPIC_SETTLED], 1);
 }
 
 /* Who waits for a reliable topic to take a seat, but is elsewhere, gets all

@@ -551,7 +551,7 @@ shmi_shares_patrol(shmi_shares *s)
         /* Relaxed: the kernel knows who is alive; the CAS, whose seat it is. */
         uint64_t owner = shmi_load_rlx_64(word);
         if (owner != 0 && !shmi_owner_alive(s->segment, owner) &&
-            shmi_cas_64(word, &owner, 0)) found = true;
+            shmi_cas_rlx_64(word, &owner, 0)) found = true;
     }
     if (found) shmi_shares_ring(s);
     return true;

@@ -159,7 +159,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     FUZZ_REQUIRE(shmc_type_hash(name) == hash);
     const char *called = shmc_error_name(code), *means = shmc_strerror(code);
     FUZZ_REQUIRE(strncmp(called, "SHMC_", 5) == 0 && means[0] != '\0');
-    FUZZ_EQUAL(strcmp(called, "SHMC_E?") == 0, code < SHMC_EOS);
+    FUZZ_EQUAL(strcmp(called, "SHMC_E?") == 0, code < SHMC_EEND);
     FUZZ_EQUAL(strcmp(called, "SHMC_OK") == 0, code >= 0);
     logged_count = 0;
     shmi_event(SHMC_LOG_INFO, "%s", name);
