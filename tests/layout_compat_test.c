@@ -112,6 +112,7 @@ enum { SHMI_LOCK_PARTICIPANTS = 0 };    /* what the docs call byte i        */
     X(SHMI_MPMC_ORPHANS) X(SHMI_BUSY) X(SHMI_DONE) X(SHMI_VOID)               \
     X(SHMC_META) X(SHMI_TOPIC_RESTARTS) X(SHMI_TOPIC_RESTART_AT)              \
     X(SHMI_TOPIC_HEIR)                                                        \
+    X(SHMI_TOPIC_SETTLED)                                                     \
     X(SHMC_KIND_CALLS) X(SHMI_CALLS_MAGIC) X(SHMI_CALLS_VERSION)              \
     X(SHMI_CALL_OVER) X(SHMI_CALL_TAKEN) X(SHMI_CALL_LAST)                    \
     X(SHMI_CALL_PART) X(SHMI_CALL_DROPPED) X(SHMI_CALL_ACK)                   \
