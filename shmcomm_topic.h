@@ -344,8 +344,8 @@ shmi_topic_attributes(shmc_segment *s, const char *wanted, bool is_new)
                      "exists)", s->name);
 }
 
-/* How often, a millisecond apart, a publisher that makes a topic anew looks
- * whether its subscribers have moved over, or taken what was left.        */
+/* How often, a millisecond apart, a publisher that made a topic anew looks
+ * whether its subscribers have moved over.                                */
 enum { SHMI_TOPIC_MOVE_TRIES = 1000 };
 
 /* What an opening publisher wants, and what it finds.                     */
@@ -461,7 +461,7 @@ shmi_pub_adopt(void *ctx, const shmc_segment *s)
 {
     if (!shmi_name_awaited(s) && !shmi_name_above_awaited(s)) return false;
     if (shmi_pub_fits(ctx, (shmc_segment *)(uintptr_t)s)) return true;
-    for (int tries = 0; tries < SHMI_TOPIC_MOVE_TRIES; tries++) {
+    for (int tries = 0; tries < SHMI_ENDPOINT_TRIES; tries++) {
         if (shmi_endpoint_state(s, &shmi_topic_kind, NULL, 0) !=
             SHMI_ENDPOINT_LEFT) break;
         shmi_sleep_until(shmi_now_ns() + SHMC_TOPIC_POLL_NS);
