@@ -10,6 +10,9 @@
 
 enum { JOBS = 1000, FATAL = 500 };
 
+/* Who comes when all is done finds no queue, and would wait for the next.   */
+#define PATIENCE_NS 3000000000
+
 static int
 worker(void)
 {
@@ -19,7 +22,7 @@ worker(void)
     int bytes, done = 0;
 
     if (shmc_pull_open(&pull, "example/work", &desc) < 0) return 1;
-    while ((bytes = shmc_pull_borrow(&pull, &job, SHMC_FOREVER)) > 0) {
+    while ((bytes = shmc_pull_borrow(&pull, &job, PATIENCE_NS)) > 0) {
         if (*(const int *)job == FATAL && shmc_pull_redeliveries(&pull) == 0)
             raise(SIGKILL);                     /* the next one gets it     */
         done++;
