@@ -688,18 +688,12 @@ static int
 shmi_work_stats(const shmi_work *w, uint32_t count, shmc_mpmc_stats *out)
 {
     shmc_mpmc_stats one;
-    int r = shmc_mpmc_stats_get(&w->ring, out);
+    int r = SHMC_OK;
 
-    for (uint32_t i = 1; r == SHMC_OK && i < count; i++) {
+    memset(out, 0, sizeof *out);
+    for (uint32_t i = 0; r == SHMC_OK && i < count; i++) {
         r = shmc_mpmc_stats_get(&w[i].ring, &one);
-        out->pushed += one.pushed;
-        out->popped += one.popped;
-        out->tombs += one.tombs;
-        out->redelivered += one.redelivered;
-        out->dropped += one.dropped;
-        out->poisoned += one.poisoned;
-        out->used += one.used;
-        out->slot_count += one.slot_count;
+        if (r == SHMC_OK) shmi_work_stats_add(out, &one);
     }
     return r;
 }

@@ -108,6 +108,11 @@ SHMC_API shmi_work *shmi_work_rings(shmi_work *one, const shmi_shares *s,
  * Errors  SHMC_ENOENT there is none; SHMC_ECORRUPT.                       */
 SHMC_API int shmi_work_observe(const shmc_segment *s, uint32_t i, shmc_mpmc *q);
 
+/* Add what one ring of a queue counted to what others did; each socket is a
+ * handle in all of them.                                                  */
+SHMC_API void shmi_work_stats_add(shmc_mpmc_stats *sum,
+                                  const shmc_mpmc_stats *one);
+
 /* Must the file stay, as there are messages in it?                        */
 SHMC_API bool shmi_work_keep(const shmc_segment *s);
 extern const shmi_endpoint_kind shmi_work_kind;
@@ -307,6 +312,21 @@ shmi_work_find(const shmc_segment *s, shmc_object_info *info)
         if (shmc_object_info_get(s, i, info) == SHMC_OK &&
             strcmp(info->name, SHMI_WORK_OBJECT) == 0) return true;
     return false;
+}
+
+SHMC_API void
+shmi_work_stats_add(shmc_mpmc_stats *sum, const shmc_mpmc_stats *one)
+{
+    sum->pushed += one->pushed;
+    sum->popped += one->popped;
+    sum->tombs += one->tombs;
+    sum->redelivered += one->redelivered;
+    sum->dropped += one->dropped;
+    sum->poisoned += one->poisoned;
+    sum->used += one->used;
+    sum->slot_count += one->slot_count;
+    sum->handles = one->handles;
+    sum->max_handles = one->max_handles;
 }
 
 SHMC_API int

@@ -144,15 +144,7 @@ shares_stats(shmc_segment *s, const char *name, cJSON *o)
     memset(&all, 0, sizeof all);
     for (; (r = shmi_work_observe(s, count, &q)) == SHMC_OK; count++) {
         shmc_mpmc_stats_get(&q, &st);
-        all.used += st.used;
-        all.slot_count += st.slot_count;
-        all.pushed += st.pushed;
-        all.popped += st.popped;
-        all.tombs += st.tombs;
-        all.redelivered += st.redelivered;
-        all.dropped += st.dropped;
-        all.handles = st.handles;
-        all.max_handles = st.max_handles;
+        shmi_work_stats_add(&all, &st);
         shmc_mpmc_close(&q);
     }
     json_u64(o, "shares", count);
