@@ -36,7 +36,7 @@ pushpull_open(pushpull *l, const link_way *way, int back, int sender)
 {
     const shmc_push_desc push = {
         .max_bytes = way->bytes, .depth = queue_slots(way->bytes, 1 << 20),
-        .max_handles = 4, .dir = way->dir
+        .max_handles = 4, .wake = ours_wake(way), .dir = way->dir
     };
     const shmc_pull_desc pull = { .dir = way->dir };
     char name[64];
@@ -178,7 +178,7 @@ reqrep_there(const link_way *way)
     static shmc_rep rep;
     const shmc_rep_desc desc = {
         .max_bytes = way->bytes, .max_clients = 1, .max_outstanding = 1,
-        .max_servers = 1, .dir = way->dir
+        .max_servers = 1, .wake = ours_wake(way), .dir = way->dir
     };
     uint64_t sum = 0;
     char name[64];
