@@ -76,15 +76,16 @@ shmi_bcast_swap(shmc_bcast *h, bool lent)
 }
 
 /* In a reliable ring, where subscribers may be in a hurry: ask to own the
- * lines of a cell that a message of this length will fill soon.  Asked for
- * only as it is written, each would be waited for.  A hint; it changes no
- * byte.                                                                   */
+ * lines of a cell that a message of this length will fill soon, if everybody
+ * is through with it.  Asked for only as it is written, each would be waited
+ * for.  A hint; it changes no byte.                                       */
 SHMC_INLINE void
 shmi_bcast_fetch(const shmc_bcast *h, uint64_t position, uint32_t bytes)
 {
     const shmi_bcast_cell_shm *cell = &h->cells[position & h->mask];
 
-    if (!h->reliable) return;
+    if (!h->reliable || (int64_t)(position - h->gate) >= h->slot_count)
+        return;
     shmi_prefetch_w(cell);
     if (bytes <= SHMC_BCAST_INLINE_BYTES &&
         bytes > SHMI_LANE_CPU_LINE - offsetof(shmi_bcast_cell_shm, data))

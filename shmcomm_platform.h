@@ -547,12 +547,23 @@ shmi_copy_bytes(void *dst, const void *src, size_t bytes)
 
     if ((SHMI_CONSTANT(bytes) && bytes != 0) || bytes > 128) {
         memcpy(d, s, bytes);
-    } else if (bytes >= 16) {       /* the last two may overlap             */
-        for (size_t i = 0; i < bytes - 16; i += 16) {
-            memcpy(d + i, s + i, 16);
-            shmi_fence_compiler();  /* or this becomes memcpy again         */
-        }
-        memcpy(d + bytes - 16, s + bytes - 16, 16);
+        return;
+    }
+    /* Not to warn that the longer moves would run over a short buffer.    */
+    __asm__("" : "+r"(d), "+r"(s));
+    if (bytes >= 16) {
+        do {
+#define SHMI_MOVE(I) if (bytes <= (I) + 16) break; memcpy(d + (I), s + (I), 16)
+            SHMI_MOVE(0);
+            SHMI_MOVE(16);
+            SHMI_MOVE(32);
+            SHMI_MOVE(48);
+            SHMI_MOVE(64);
+            SHMI_MOVE(80);
+            SHMI_MOVE(96);
+#undef SHMI_MOVE
+        } while (0);
+        memcpy(d + bytes - 16, s + bytes - 16, 16);     /* may overlap */
     } else if (bytes >= 8) {
         memcpy(d, s, 8);
         memcpy(d + bytes - 8, s + bytes - 8, 8);
