@@ -672,29 +672,24 @@ shmc_bcast_map(shmc_bcast *h, void *mem, uint64_t bytes, uint32_t role, int32_t 
     return r;
 }
 
-/* Name the first field that was asked for and differs, or NULL.           */
-static const char *
-shmi_bcast_differs(const shmi_bcast_geometry *g, const shmc_bcast_desc *d,
-                   uint64_t *asked, uint64_t *exists)
-{
-    const struct { const char *field; uint64_t asked, exists; } row[] = {
-        { "slot_count", d->slot_count, g->slot_count },
-        { "max_bytes", d->max_bytes, g->max_bytes },
-        { "max_publishers", d->max_publishers, g->publishers },
-        { "mode (1 lossy, 2 reliable)", d->mode, g->mode },
-        { "max_subscribers", g->mode == SHMC_RELIABLE ? d->max_subscribers : 0,
-          g->subscribers },
-        { "arena_bytes", d->arena_bytes, g->arena_bytes },
-        { "waitable", d->waitable, g->waitable },
-        { "mark", d->mark, g->mark },
-    };
+enum { SHMI_BCAST_ASKS = 8 };
 
-    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
-        *asked = row[i].asked;
-        *exists = row[i].exists;
-        if (*asked != 0 && *asked != *exists) return row[i].field;
-    }
-    return NULL;
+/* What is asked for beside what exists.                                   */
+static void
+shmi_bcast_asks(const shmi_bcast_geometry *g, const shmc_bcast_desc *d,
+                shmi_ask row[SHMI_BCAST_ASKS])
+{
+    const bool seats = g->mode == SHMC_RELIABLE;
+
+    row[0] = (shmi_ask){ "slot_count", d->slot_count, g->slot_count };
+    row[1] = (shmi_ask){ "max_bytes", d->max_bytes, g->max_bytes };
+    row[2] = (shmi_ask){ "max_publishers", d->max_publishers, g->publishers };
+    row[3] = (shmi_ask){ "mode (1 lossy, 2 reliable)", d->mode, g->mode };
+    row[4] = (shmi_ask){ "max_subscribers", seats ? d->max_subscribers : 0,
+                         g->subscribers };
+    row[5] = (shmi_ask){ "arena_bytes", d->arena_bytes, g->arena_bytes };
+    row[6] = (shmi_ask){ "waitable", d->waitable, g->waitable };
+    row[7] = (shmi_ask){ "mark", d->mark, g->mark };
 }
 
 /* What the type is known by; 0: there is none, or none is asked for.      */
@@ -711,8 +706,7 @@ shmc_bcast_open(shmc_bcast *h, shmc_segment *s, const char *name,
 {
     static const shmc_bcast_desc defaults;
     const shmc_bcast_desc *d = desc != NULL ? desc : &defaults;
-    const char *field = NULL;
-    uint64_t asked = 0, exists = 0;
+    shmi_ask row[SHMI_BCAST_ASKS];
     shmi_bcast_geometry g;
 
     memset(h, 0, sizeof *h);
@@ -728,8 +722,10 @@ shmc_bcast_open(shmc_bcast *h, shmc_segment *s, const char *name,
     if (r != SHMC_OK) return r;
     h->segment = s;
     r = shmi_bcast_point(h, h->object.mem, h->object.bytes, &g);
-    if (r == SHMC_OK) field = shmi_bcast_differs(&g, d, &asked, &exists);
-    if (field != NULL) r = shmi_ring_same("broadcast ring", field, asked, exists);
+    if (r == SHMC_OK) {
+        shmi_bcast_asks(&g, d, row);
+        r = shmi_ring_same("broadcast ring", row, SHMI_BCAST_ASKS);
+    }
     if (r == SHMC_OK) r = shmi_bcast_join(h, role, d->history);
     if (r == SHMC_OK) return r;
     h->shm = NULL;

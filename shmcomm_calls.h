@@ -429,26 +429,25 @@ shmi_calls_point(shmi_calls *c, uint8_t *mem, uint64_t bytes,
     return SHMC_OK;
 }
 
-/* What was asked for (not 0) and differs from what exists; or NULL.        */
-static const char *
-shmi_calls_differs(const shmi_calls_geometry *is, const shmi_calls_desc *d,
-                   uint32_t *asked, uint32_t *exists)
+/* SHMC_EMISMATCH if something that is asked for differs from what exists.  */
+static int
+shmi_calls_same(const char *service, const shmi_calls_geometry *is,
+                const shmi_calls_desc *d)
 {
-    const struct { const char *field; uint32_t asked, exists; } all[] = {
+    const shmi_ask all[] = {
         { "max_bytes", d->max_request, is->max_request },
         { "max_reply_bytes", d->max_reply, is->max_reply },
         { "max_clients", d->clients, is->clients },
         { "max_outstanding", d->each, is->each },
-        { "max_servers", d->servers, is->servers },
+        { "max_servers", d->servers, is->servers }
     };
+    const shmi_ask *row = shmi_ask_differs(all, sizeof all / sizeof all[0]);
 
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        if (all[i].asked == 0 || all[i].asked == all[i].exists) continue;
-        *asked = all[i].asked;
-        *exists = all[i].exists;
-        return all[i].field;
-    }
-    return NULL;
+    if (row == NULL) return SHMC_OK;
+    return shmi_fail(SHMC_EMISMATCH, "service '%s': it exists with %s %llu, not "
+                     "%llu; ask for that, or for 0 (take what exists)", service,
+                     row->field, (unsigned long long)row->exists,
+                     (unsigned long long)row->asked);
 }
 
 /* >>calls: liveness */
@@ -592,7 +591,6 @@ shmi_calls_map(shmi_calls *c, shmc_segment *s, const shmi_calls_desc *desc,
                shmi_calls_geometry *g)
 {
     shmc_object_desc od;
-    uint32_t asked, exists;
 
     memset(&od, 0, sizeof od);
     od.kind = SHMC_KIND_CALLS;
@@ -610,12 +608,7 @@ shmi_calls_map(shmi_calls *c, shmc_segment *s, const shmi_calls_desc *desc,
     if (r != SHMC_OK) return r;
     c->segment = s;
     r = shmi_calls_point(c, c->object.mem, c->object.bytes, g);
-    const char *differs = r == SHMC_OK && desc != NULL
-                        ? shmi_calls_differs(g, desc, &asked, &exists) : NULL;
-    if (differs != NULL)
-        r = shmi_fail(SHMC_EMISMATCH, "service '%s': it exists with %s %u, not "
-                      "%u; ask for that, or for 0 (take what exists)", s->name,
-                      differs, exists, asked);
+    if (r == SHMC_OK && desc != NULL) r = shmi_calls_same(s->name, g, desc);
     if (r != SHMC_OK) (void)shmc_object_close(s, &c->object);
     return r;
 }

@@ -802,10 +802,11 @@ shmi_mpmc_refuse(const shmc_mpmc *q, uint32_t role)
 SHMC_API const uint64_t *
 shmi_mpmc_peek(const shmc_mpmc *q, uint64_t *pos)
 {
-    *pos = shmi_load_acq_64(&q->shm->head);             /* A2, as above     */
+    /* Relaxed: shmi_mpmc_discard finds out whether it is head yet.         */
+    *pos = shmi_load_rlx_64(&q->shm->head);
     const uint64_t *cell = shmi_mpmc_at(q, *pos);
     return shmi_load_acq_64(cell) == shmi_mpmc_word(*pos, SHMI_MPMC_FULL)
-         ? cell : NULL;                                 /* A3, likewise     */
+         ? cell : NULL;                                 /* A3, as above     */
 }
 
 SHMC_API bool

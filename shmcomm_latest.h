@@ -391,8 +391,8 @@ shmi_latest_check(const void *mem, uint64_t bytes,
                   const shmc_latest_desc *asked, shmi_ring_head_shm *h)
 {
     const char *what = "latest-value cell";
-    int rc = shmi_ring_check(mem, bytes, SHMI_LATEST_MAGIC,
-                             SHMI_LATEST_VERSION, what, h);
+    const int rc = shmi_ring_check(mem, bytes, SHMI_LATEST_MAGIC,
+                                   SHMI_LATEST_VERSION, what, h);
     if (rc != SHMC_OK) return rc;
     if (h->slot_count < 2 ||
         h->stride_bytes != shmi_latest_stride(h->slot_bytes) ||
@@ -401,15 +401,12 @@ shmi_latest_check(const void *mem, uint64_t bytes,
         return shmi_fail(SHMC_ECORRUPT, "map a %s: %u slots of %u bytes every"
                          " %u cannot be", what, (unsigned)h->slot_count,
                          (unsigned)h->slot_bytes, (unsigned)h->stride_bytes);
-    rc = shmi_ring_same(what, "value_bytes", asked->value_bytes,
-                        h->slot_bytes);
-    if (rc == SHMC_OK)
-        rc = shmi_ring_same(what, "slot_count", asked->slot_count,
-                            h->slot_count);
-    if (rc == SHMC_OK)
-        rc = shmi_ring_same(what, "waitable", asked->waitable,
-                            h->flags & SHMI_RING_WAITABLE);
-    return rc;
+    const shmi_ask row[] = {
+        { "value_bytes", asked->value_bytes, h->slot_bytes },
+        { "slot_count", asked->slot_count, h->slot_count },
+        { "waitable", asked->waitable, h->flags & SHMI_RING_WAITABLE }
+    };
+    return shmi_ring_same(what, row, sizeof row / sizeof row[0]);
 }
 
 static int

@@ -568,27 +568,17 @@ shmi_mpmc_init(void *mem, uint64_t bytes, const void *user)
 static int
 shmi_mpmc_same(const shmc_mpmc_desc *want, const shmc_mpmc_desc *is)
 {
-    static const char what[] = "MPMC queue";
-    int r = shmi_ring_same(what, "slot_bytes", want->slot_bytes,
-                           is->slot_bytes);
-    if (r == SHMC_OK)
-        r = shmi_ring_same(what, "slot_count", want->slot_count,
-                           is->slot_count);
-    if (r == SHMC_OK)
-        r = shmi_ring_same(what, "max_handles", want->max_handles,
-                           is->max_handles);
-    if (r == SHMC_OK)
-        r = shmi_ring_same(what, "on_consumer_death", want->on_consumer_death,
-                           is->on_consumer_death);
-    if (r == SHMC_OK)
-        r = shmi_ring_same(what, "waitable", want->waitable, is->waitable);
-    if (r == SHMC_OK)
-        r = shmi_ring_same(what, "max_redeliveries", want->max_redeliveries,
-                           is->max_redeliveries);
-    if (r == SHMC_OK)
-        r = shmi_ring_same(what, "beside_bytes", want->beside_bytes,
-                           is->beside_bytes);
-    return r;
+    const shmi_ask row[] = {
+        { "slot_bytes", want->slot_bytes, is->slot_bytes },
+        { "slot_count", want->slot_count, is->slot_count },
+        { "max_handles", want->max_handles, is->max_handles },
+        { "on_consumer_death", want->on_consumer_death, is->on_consumer_death },
+        { "waitable", want->waitable, is->waitable },
+        { "max_redeliveries", want->max_redeliveries, is->max_redeliveries },
+        { "beside_bytes", want->beside_bytes, is->beside_bytes }
+    };
+
+    return shmi_ring_same("MPMC queue", row, sizeof row / sizeof row[0]);
 }
 
 SHMC_API int
@@ -769,7 +759,8 @@ shmi_mpmc_readable(shmc_mpmc *q, bool thorough)
         /* A2 <- R2: as for tail in shmi_mpmc_push_stuck.                   */
         uint64_t pos = shmi_load_acq_64(&q->shm->head);
         const uint64_t old = pos - q->mask - 1;
-        const uint64_t seen = shmi_load_acq_64(shmi_mpmc_at(q, pos)); /* A3 */
+        /* Relaxed: a hint, and whoever acts on it below looks again.      */
+        const uint64_t seen = shmi_load_rlx_64(shmi_mpmc_at(q, pos));
         if (shmi_mpmc_full(seen, pos)) return 1;
         if (!thorough) return SHMC_EAGAIN;
         int r = SHMI_MPMC_RETRY;
@@ -799,9 +790,9 @@ static int
 shmi_mpmc_writable(shmc_mpmc *q, bool thorough)
 {
     for (uint32_t tries = 0; tries < SHMI_MPMC_TRIES; tries++) {
-        /* A1 <- R1, A4 <- R4: as in a push.                                */
-        uint64_t pos = shmi_load_acq_64(&q->shm->tail);
-        if (shmi_load_acq_64(shmi_mpmc_at(q, pos)) ==
+        /* Relaxed: hints, and shmi_mpmc_push_stuck looks again.            */
+        uint64_t pos = shmi_load_rlx_64(&q->shm->tail);
+        if (shmi_load_rlx_64(shmi_mpmc_at(q, pos)) ==
             shmi_mpmc_word(pos, SHMI_MPMC_FREE)) return 1;
         if (!thorough) return SHMC_EAGAIN;
         q->look = true;

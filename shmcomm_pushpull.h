@@ -339,7 +339,7 @@ static int
 shmi_push_same(const shmc_push *push, const shmc_push_desc *d)
 {
     const shmc_mpmc *q = &push->at->ring;
-    const struct { const char *field; uint64_t asked, is; } row[] = {
+    const shmi_ask row[] = {
         { "depth", d->depth, q->mask + 1 },
         { "max_bytes", shmi_work_most(d->max_bytes), push->at->max_bytes },
         { "max_handles", d->max_handles, q->seat_count },
@@ -347,12 +347,8 @@ shmi_push_same(const shmc_push *push, const shmc_push_desc *d)
         { "max_redeliveries", d->max_redeliveries, q->max_again },
         { "round_robin", d->round_robin, push->shares.count }
     };
-    int r = SHMC_OK;
 
-    for (uint32_t i = 0; r == SHMC_OK && i < sizeof row / sizeof row[0]; i++)
-        r = shmi_ring_same("queue of work", row[i].field, row[i].asked,
-                           row[i].is);
-    return r;
+    return shmi_ring_same("queue of work", row, sizeof row / sizeof row[0]);
 }
 
 typedef struct shmi_push_opening {

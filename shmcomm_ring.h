@@ -275,10 +275,18 @@ SHMC_API int shmi_ring_check(const void *mem, uint64_t bytes, uint32_t magic,
                              uint32_t version, const char *what,
                              shmi_ring_head_shm *private_copy);
 
-/* SHMC_EMISMATCH, with both values, if a field that was asked for (is not 0)
- * differs from what exists.                                               */
-SHMC_API int shmi_ring_same(const char *what, const char *field,
-                            uint64_t asked, uint64_t exists);
+/* A field of a descriptor: what is asked for (0: whatever there is), and
+ * what exists.                                                            */
+typedef struct shmi_ask {
+    const char *field;
+    uint64_t asked, exists;
+} shmi_ask;
+
+/* The first row where they differ; NULL: there is none.                   */
+SHMC_API const shmi_ask *shmi_ask_differs(const shmi_ask *row, size_t count);
+
+/* SHMC_EMISMATCH, with both values, if there is one.                      */
+SHMC_API int shmi_ring_same(const char *what, const shmi_ask *row, size_t count);
 
 /* Flags for a new ring in `s`; NULL: memory of the caller's own.          */
 SHMC_API uint32_t shmi_ring_flags(const shmc_segment *s, uint32_t waitable);
@@ -847,15 +855,24 @@ shmi_ring_check(const void *mem, uint64_t bytes, uint32_t magic,
     return SHMC_OK;
 }
 
-SHMC_API int
-shmi_ring_same(const char *what, const char *field, uint64_t asked,
-               uint64_t exists)
+SHMC_API const shmi_ask *
+shmi_ask_differs(const shmi_ask *row, size_t count)
 {
-    if (asked == 0 || asked == exists) return SHMC_OK;
+    for (; count > 0; row++, count--)
+        if (row->asked != 0 && row->asked != row->exists) return row;
+    return NULL;
+}
+
+SHMC_API int
+shmi_ring_same(const char *what, const shmi_ask *row, size_t count)
+{
+    row = shmi_ask_differs(row, count);
+    if (row == NULL) return SHMC_OK;
     return shmi_fail(SHMC_EMISMATCH, "open a %s: it exists with %s %llu, not"
                      " %llu; ask for that, for 0 (take what exists), or remove"
-                     " it first", what, field, (unsigned long long)exists,
-                     (unsigned long long)asked);
+                     " it first", what, row->field,
+                     (unsigned long long)row->exists,
+                     (unsigned long long)row->asked);
 }
 
 SHMC_API uint32_t
@@ -1008,7 +1025,7 @@ static int
 shmi_lane_check(const void *mem, uint64_t bytes, const shmi_lane_plan *p,
                 shmi_ring_head_shm *h)
 {
-    int rc = shmi_ring_check(mem, bytes, p->magic, p->version, p->what, h);
+    const int rc = shmi_ring_check(mem, bytes, p->magic, p->version, p->what, h);
     if (rc != SHMC_OK) return rc;
     const uint64_t slots = (uint64_t)h->stride_bytes * h->slot_count;
     const bool records = p->unit != 1;
@@ -1020,15 +1037,13 @@ shmi_lane_check(const void *mem, uint64_t bytes, const shmi_lane_plan *p,
         return shmi_fail(SHMC_ECORRUPT, "map a %s: %u slots of %u bytes every"
                          " %u cannot be", p->what, (unsigned)h->slot_count,
                          (unsigned)h->slot_bytes, (unsigned)h->stride_bytes);
-    rc = shmi_ring_same(p->what, "slot_bytes", p->slot_bytes, h->slot_bytes);
-    if (rc == SHMC_OK)
-        rc = shmi_ring_same(p->what, p->count_field,
-                            (uint64_t)p->slot_count * p->unit,
-                            (uint64_t)h->slot_count * p->unit);
-    if (rc == SHMC_OK)
-        rc = shmi_ring_same(p->what, "waitable", p->waitable,
-                            h->flags & SHMI_RING_WAITABLE);
-    return rc;
+    const shmi_ask row[] = {
+        { "slot_bytes", p->slot_bytes, h->slot_bytes },
+        { p->count_field, (uint64_t)p->slot_count * p->unit,
+          (uint64_t)h->slot_count * p->unit },
+        { "waitable", p->waitable, h->flags & SHMI_RING_WAITABLE }
+    };
+    return shmi_ring_same(p->what, row, sizeof row / sizeof row[0]);
 }
 
 /* Take the role and the indices of whoever had it before.                 */

@@ -438,8 +438,8 @@ shmi_pub_fits(const shmi_pub_opening *o, shmc_segment *s)
     const shmc_topic_desc *d = o->desc;
     shmc_object_info info;
     shmi_bcast_shm is;
+    shmi_ask row[SHMI_BCAST_ASKS];
     shmi_bcast_geometry g;
-    uint64_t asked, exists;
 
     if (!shmi_topic_find(s, &info, &is) ||
         is.head.magic != SHMI_BCAST_MAGIC ||
@@ -450,7 +450,8 @@ shmi_pub_fits(const shmi_pub_opening *o, shmc_segment *s)
     if ((type != 0 && type != info.type_hash) ||
         (d->type_bytes != 0 && d->type_bytes != info.elem_bytes)) return false;
     shmi_bcast_geometry_in(&is.head, &g);
-    return shmi_bcast_differs(&g, &ring, &asked, &exists) == NULL &&
+    shmi_bcast_asks(&g, &ring, row);
+    return shmi_ask_differs(row, SHMI_BCAST_ASKS) == NULL &&
            shmi_topic_has_attributes(s, d->attributes);
 }
 

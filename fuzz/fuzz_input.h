@@ -171,13 +171,16 @@ fuzz_inside(const void *mem, uint64_t bytes, const void *p, uint64_t n)
 
 /* ---- messages ---------------------------------------------------------- */
 
+/* Byte i of message `id`.                                                 */
+static inline uint8_t
+fuzz_byte(uint64_t id, uint64_t i) { return (uint8_t)((id >> (i % 4 * 8)) + i); }
+
 /* Write the bytes that message `id` has.                                  */
 static inline void
 fuzz_write(void *to, uint64_t bytes, uint64_t id)
 {
     uint8_t *at = (uint8_t *)to;
-    for (uint64_t i = 0; i < bytes; i++)
-        at[i] = (uint8_t)((id >> (i % 4 * 8)) + i);
+    for (uint64_t i = 0; i < bytes; i++) at[i] = fuzz_byte(id, i);
 }
 
 /* Does the memory hold all bytes of message `id`?                         */
@@ -186,8 +189,30 @@ fuzz_reads(const void *from, uint64_t bytes, uint64_t id)
 {
     const uint8_t *at = (const uint8_t *)from;
     for (uint64_t i = 0; i < bytes; i++)
-        if (at[i] != (uint8_t)((id >> (i % 4 * 8)) + i)) return 0;
+        if (at[i] != fuzz_byte(id, i)) return 0;
     return 1;
+}
+
+/* The same of a message that begins with its id, so that who receives it can
+ * tell which it is; `bytes` is at least that of the id.                   */
+static inline void
+fuzz_put(void *to, uint64_t bytes, uint64_t id)
+{
+    FUZZ_REQUIRE(bytes >= sizeof id);
+    fuzz_write(to, bytes, id);
+    memcpy(to, &id, sizeof id);
+}
+
+/* Does the memory hold that message?                                      */
+static inline int
+fuzz_says(const void *from, uint64_t bytes, uint64_t id)
+{
+    const uint8_t *at = (const uint8_t *)from;
+
+    FUZZ_REQUIRE(bytes >= sizeof id);
+    for (uint64_t i = sizeof id; i < bytes; i++)
+        if (at[i] != fuzz_byte(id, i)) return 0;
+    return memcmp(from, &id, sizeof id) == 0;
 }
 
 #endif /* FUZZ_INPUT_H */

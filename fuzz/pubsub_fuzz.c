@@ -43,23 +43,6 @@ typedef struct world {
     uint8_t  buffer[MAX_BYTES + 8];
 } world;
 
-/* A message begins with its id; it has 8 bytes or more.                   */
-static void
-put(void *to, uint32_t bytes, uint64_t id)
-{
-    fuzz_write(to, bytes, id);
-    memcpy(to, &id, sizeof id);
-}
-
-static bool
-reads(const void *from, uint32_t bytes, uint64_t id)
-{
-    uint8_t should[MAX_BYTES];
-
-    put(should, bytes, id);
-    return memcmp(from, should, bytes) == 0;
-}
-
 /* ---- publishing -------------------------------------------------------- */
 
 static void
@@ -89,7 +72,7 @@ send_one(world *w, pub *p, uint32_t bytes, int64_t timeout_ns)
 {
     const uint64_t id = w->id + 1;
 
-    put(w->buffer, bytes, id);
+    fuzz_put(w->buffer, bytes, id);
     const int r = shmc_pub_send(&p->q, w->buffer, bytes, timeout_ns);
     if (p->loaned) FUZZ_EQUAL(r, SHMC_EBUSY);
     else if (went(w, p, r, timeout_ns)) {
@@ -127,7 +110,7 @@ commit(world *w, pub *p, uint32_t bytes, int64_t timeout_ns)
     if (bytes > p->loan_bytes) bytes = p->loan_bytes;
     int r = shmc_pub_loan(&p->q, bytes, &room, timeout_ns);
     if (!went(w, p, r, timeout_ns)) return;
-    put(room, bytes, w->id + 1);
+    fuzz_put(room, bytes, w->id + 1);
     r = shmc_pub_commit(&p->q, bytes, timeout_ns);
     if (went(w, p, r, timeout_ns)) {
         w->id++;
@@ -186,7 +169,7 @@ check_message(world *w, sub *s, const void *from, uint32_t bytes)
     FUZZ_REQUIRE(bytes >= sizeof id && bytes <= MAX_BYTES);
     memcpy(&id, from, sizeof id);
     FUZZ_REQUIRE(id >= 1 && id <= w->id && w->m[id].bytes == bytes);
-    FUZZ_REQUIRE(reads(from, bytes, id));
+    FUZZ_REQUIRE(fuzz_says(from, bytes, id));
     const uint32_t topic = w->m[id].topic;
     FUZZ_REQUIRE(s->tree ? topic < 2 : topic == s->topic);
     FUZZ_REQUIRE(id > s->last[topic]);

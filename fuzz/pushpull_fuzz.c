@@ -48,23 +48,6 @@ typedef struct world {
     uint8_t  buffer[MAX_BYTES + 8];
 } world;
 
-/* A message begins with its id; it has 8 bytes or more.                   */
-static void
-put(void *to, uint32_t bytes, uint64_t id)
-{
-    fuzz_write(to, bytes, id);
-    memcpy(to, &id, sizeof id);
-}
-
-static bool
-reads(const void *from, uint32_t bytes, uint64_t id)
-{
-    uint8_t should[MAX_BYTES];
-
-    put(should, bytes, id);
-    return memcmp(from, should, bytes) == 0;
-}
-
 static bool
 exists(const world *w)
 {
@@ -118,7 +101,7 @@ add(world *w, int state, uint32_t bytes)
 static void
 send_one(world *w, pusher *p, uint32_t bytes, int64_t timeout_ns)
 {
-    put(w->buffer, bytes, w->next_id + 1);
+    fuzz_put(w->buffer, bytes, w->next_id + 1);
     const int r = shmc_push_send(&p->q, w->buffer, bytes, timeout_ns);
     if (pushed(w, p, r, bytes, timeout_ns)) add(w, QUEUED, bytes);
 }
@@ -135,7 +118,7 @@ loan(world *w, pusher *p, uint32_t bytes, int64_t timeout_ns)
     p->loaned = true;
     p->loan_bytes = bytes;
     p->at = add(w, LOANED, bytes);
-    put(room, bytes, w->next_id);
+    fuzz_put(room, bytes, w->next_id);
 }
 
 static void
@@ -216,7 +199,7 @@ came(world *w, worker *s, const void *from, uint32_t bytes)
     FUZZ_REQUIRE(bytes >= sizeof id && bytes <= MAX_BYTES);
     memcpy(&id, from, sizeof id);
     for (at = 0; at < w->tail && w->m[at].id != id; ) at++;
-    FUZZ_REQUIRE(at < w->tail && w->m[at].bytes == bytes && reads(from, bytes, id));
+    FUZZ_REQUIRE(at < w->tail && w->m[at].bytes == bytes && fuzz_says(from, bytes, id));
     FUZZ_REQUIRE(w->m[at].state == QUEUED || w->m[at].state == LEFT);
     FUZZ_REQUIRE(w->loose || at == w->head);
     if (w->m[at].state == LEFT) w->m[at].again++;
@@ -272,7 +255,7 @@ receive(world *w, worker *s, uint32_t cap, bool borrows, int64_t timeout_ns)
         s->borrowed = s->kept = true;
     } else if (r >= 0) {
         if (s->kept) {
-            FUZZ_REQUIRE(reads(from, (uint32_t)r, w->m[s->at].id));
+            FUZZ_REQUIRE(fuzz_says(from, (uint32_t)r, w->m[s->at].id));
         } else {
             came(w, s, from, (uint32_t)r);
         }
@@ -293,7 +276,7 @@ release(world *w, worker *s)
 
     if (may) {
         FUZZ_REQUIRE(w->m[s->at].state == HELD);
-        FUZZ_REQUIRE(reads(s->view, w->m[s->at].bytes, w->m[s->at].id));
+        FUZZ_REQUIRE(fuzz_says(s->view, w->m[s->at].bytes, w->m[s->at].id));
     }
     FUZZ_EQUAL(shmc_pull_release(&s->q), may ? SHMC_OK : SHMC_EINVAL);
     if (may) w->m[s->at].state = DONE;

@@ -54,23 +54,6 @@ users(const world *w)
     return n;
 }
 
-/* A message begins with its id; it has 8 bytes or more.                   */
-static void
-put(void *to, uint32_t bytes, uint64_t id)
-{
-    fuzz_write(to, bytes, id);
-    memcpy(to, &id, sizeof id);
-}
-
-static bool
-reads(const void *from, uint32_t bytes, uint64_t id)
-{
-    uint8_t should[MAX_BYTES];
-
-    put(should, bytes, id);
-    return memcmp(from, should, bytes) == 0;
-}
-
 /* ---- publishing -------------------------------------------------------- */
 
 /* Does a seated subscriber hold the next message up?                      */
@@ -114,7 +97,7 @@ send_one(world *w, pub *p, uint32_t bytes, int64_t timeout_ns)
 {
     const uint64_t id = ++w->next_id;
 
-    put(w->buffer, bytes, id);
+    fuzz_put(w->buffer, bytes, id);
     const int r = shmc_pub_send(&p->q, w->buffer, bytes, timeout_ns);
     if (strict(w) && p->loaned) FUZZ_EQUAL(r, SHMC_EBUSY);
     else if (strict(w) && bytes > w->max_bytes) FUZZ_EQUAL(r, SHMC_EMSGSIZE);
@@ -136,7 +119,7 @@ loan(world *w, pub *p, uint32_t bytes, int64_t timeout_ns)
         p->loan_bytes = bytes;
         p->loan_id = ++w->next_id;
         p->room = room;
-        put(room, bytes, p->loan_id);
+        fuzz_put(room, bytes, p->loan_id);
     }
 }
 
@@ -191,7 +174,7 @@ check_message(world *w, sub *s, const void *from, uint32_t bytes, bool borrowed)
     memcpy(&id, from, sizeof id);
     while (!borrowed && p < w->tail && w->m[p].id != id) p++;
     FUZZ_REQUIRE(p < w->tail && w->m[p].bytes == bytes);
-    FUZZ_REQUIRE(borrowed || reads(from, bytes, id));
+    FUZZ_REQUIRE(borrowed || fuzz_says(from, bytes, id));
     FUZZ_EQUAL(lost, p > first ? p - first : 0);
     FUZZ_REQUIRE(lost == 0 || s->watches || s->from == 0);
     s->lost += lost;
@@ -248,7 +231,7 @@ release(world *w, sub *s)
     s->borrowed = false;
     FUZZ_REQUIRE(r == SHMC_OK || r == SHMC_ELAPPED);
     if (r == SHMC_OK)
-        FUZZ_REQUIRE(reads(s->view, w->m[s->next].bytes, w->m[s->next].id));
+        FUZZ_REQUIRE(fuzz_says(s->view, w->m[s->next].bytes, w->m[s->next].id));
     else
         s->lost += s->next >= s->from;
     FUZZ_REQUIRE(r == SHMC_OK || s->watches || s->from > s->next);

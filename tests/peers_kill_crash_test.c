@@ -1,6 +1,7 @@
-/* A participant dies after each instruction of its coming and of its going:
- * who watches is told once, never that a dead one lives, that it left only if
- * it was about to, and of the next one in its slot.                        */
+/* A participant dies or stops after each instruction of its coming and of its
+ * going: who watches is told once, never that a dead one lives or a stopped
+ * one is dead, that it left only if it was about to, and of the next one in
+ * its slot.                                                                */
 #define SHMC_PEER_CHECK_NS 1000u
 #define SHMCOMM_IMPLEMENTATION
 #include "shmcomm_peers.h"
@@ -13,6 +14,7 @@ static shmc_segment world, own;
 static shmc_peers watch;
 static shmc_peer_event joined;
 static bool leaves;
+static uint32_t told;               /* of the stopped one: 1 << what        */
 
 /* The next event, or what = 0 when there is none.                          */
 static shmc_peer_event
@@ -38,6 +40,7 @@ before(void)
     const shmc_segment_desc d = { .dir = crash.dir };
 
     memset((void *)(uintptr_t)book, 0, sizeof *book);
+    told = 0;
     crash_world(&world, 65536);
     CRASH_EQUAL(shmc_peers_open(&watch, "s", &d), SHMC_OK);
     CRASH_EQUAL(next().what, SHMC_PEER_JOINED);     /* ourselves             */
@@ -66,34 +69,60 @@ act(void)
     crash_acknowledge(r, &book->acked, &book->returned);
 }
 
+/* Another one comes and goes, and is told of: it is not in the way.         */
 static void
-check(void)
+another(void)
 {
     shmc_segment heir;
-    const uint64_t missed = shmc_peers_missed(&watch);
-    shmc_peer_event e = next();
 
-    if (leaves) {
-        CRASH_EQUAL(e.participant, joined.participant);
-        CRASH_EQUAL(e.generation, joined.generation);
-        CRASH_EQUAL(e.pid, joined.pid);
-        CRASH_CHECK(e.what == SHMC_PEER_LEFT ||
-                    (e.what == SHMC_PEER_DIED && !book->returned));
-        if (crash.k == 0) CRASH_EQUAL(e.what, SHMC_PEER_DIED);
-        e = next();
-    }
-    /* Who came and died between two looks is counted; it is no news.        */
-    CRASH_EQUAL(e.what, 0);
-    const uint64_t unseen = shmc_peers_missed(&watch) - missed;
-    CRASH_CHECK(unseen <= !leaves);
-    if (book->returned && !leaves) CRASH_EQUAL(unseen, 1);
     CRASH_EQUAL(crash_attach(&heir), SHMC_OK);
-    e = next();
+    shmc_peer_event e = next();
     CRASH_EQUAL(e.what, SHMC_PEER_JOINED);
     CRASH_EQUAL(e.pid, getpid());
     CRASH_EQUAL(next().what, 0);
     CRASH_EQUAL(shmc_segment_close(&heir), SHMC_OK);
     CRASH_EQUAL(next().what, SHMC_PEER_LEFT);
+}
+
+static void
+frozen(void)
+{
+    shmc_peer_event e = next();
+
+    if (e.what != 0) {
+        CRASH_EQUAL(e.what, leaves ? SHMC_PEER_LEFT : SHMC_PEER_JOINED);
+        told = 1u << e.what;
+        if (!leaves) joined = e;
+        e = next();
+    }
+    CRASH_EQUAL(e.what, 0);
+    another();
+}
+
+static void
+check(void)
+{
+    const uint64_t missed = shmc_peers_missed(&watch);
+    shmc_peer_event e = next();
+    const bool news = leaves ? told == 0 : told != 0;
+
+    if (news) {
+        CRASH_EQUAL(e.participant, joined.participant);
+        CRASH_EQUAL(e.generation, joined.generation);
+        CRASH_EQUAL(e.pid, joined.pid);
+        if (leaves)
+            CRASH_CHECK(e.what == SHMC_PEER_LEFT ||
+                        (e.what == SHMC_PEER_DIED && !book->returned));
+        if (!leaves || (crash.k == 0 && !book->returned))
+            CRASH_EQUAL(e.what, SHMC_PEER_DIED);
+        e = next();
+    }
+    /* Who came and died between two looks is counted; it is no news.        */
+    CRASH_EQUAL(e.what, 0);
+    const uint64_t unseen = shmc_peers_missed(&watch) - missed;
+    CRASH_CHECK(unseen <= (!leaves && told == 0));
+    if (book->returned && !leaves && told == 0) CRASH_EQUAL(unseen, 1);
+    another();
     CRASH_EQUAL(shmc_peers_missed(&watch) - missed, unseen);
 }
 
@@ -112,16 +141,32 @@ setup(void **state)
 }
 
 static void
+sweep_both(const crash_case *c)
+{
+    leaves = false;
+    crash_sweep("attach, watched", c);
+    leaves = true;
+    crash_sweep("close, watched", c);
+}
+
+static void
 a_participant_dies_as_it_comes_or_goes(void **state)
 {
-    static const crash_case come_or_go = { before, enter, ready, act, NULL,
-                                           check, after };
+    static const crash_case killed = { before, enter, ready, act, NULL,
+                                       check, after };
 
     (void)state;
-    leaves = false;
-    crash_sweep("attach, watched", &come_or_go);
-    leaves = true;
-    crash_sweep("close, watched", &come_or_go);
+    sweep_both(&killed);
+}
+
+static void
+a_participant_stops_as_it_comes_or_goes(void **state)
+{
+    static const crash_case stopped = { before, enter, ready, act, frozen,
+                                        check, after };
+
+    (void)state;
+    sweep_both(&stopped);
 }
 
 int
@@ -129,6 +174,8 @@ main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_participant_dies_as_it_comes_or_goes,
+                                        setup, crash_teardown),
+        cmocka_unit_test_setup_teardown(a_participant_stops_as_it_comes_or_goes,
                                         setup, crash_teardown),
     };
 

@@ -1,5 +1,5 @@
-/* A poller dies after each instruction of its poll, marked asleep
- * at its bells or not; and a sender dies after each instruction of a push, the
+/* A poller dies or stops after each instruction of its poll, marked asleep
+ * at its bells or not; and a sender does after each instruction of a push, the
  * one between publishing and ringing too, while a poller sleeps at several
  * bells.  Who is left is woken and hears everything.                       */
 #define SHMC_SPIN_TRIES 4u
@@ -11,7 +11,7 @@
 #include "shmcomm_poll.h"
 #include "crash_harness.h"
 
-enum { QUEUES = 2, WAIT_NS = 300000, LAST = 77 };
+enum { QUEUES = 2, WAIT_NS = 300000, OTHER = 6, LAST = 77 };
 
 /* What the processes tell each other.                                      */
 typedef struct ledger {
@@ -19,6 +19,7 @@ typedef struct ledger {
     volatile uint32_t asleep;       /* the listener is about to poll        */
     volatile uint64_t heard;        /* by the listener, the last one        */
     volatile uint32_t count;
+    volatile uint32_t other;        /* it heard OTHER, which is not counted */
     volatile uint32_t failed;
 } ledger;
 
@@ -72,16 +73,31 @@ leave_world(void)
     crash_leave(&world);
 }
 
+static void
+drain(void)
+{
+    uint64_t got;
+
+    for (int i = 0; i < QUEUES; i++)
+        while (shmc_mpmc_pop(&queue[i], &got, 8) == SHMC_OK) { }
+}
+
+static void
+fill(void)
+{
+    const uint64_t m = 1;
+
+    for (uint32_t i = 0; i < full; i++)
+        CRASH_EQUAL(shmc_mpmc_push(&queue[1], &m, 8), SHMC_OK);
+}
+
 /* ---- the poller dies ------------------------------------------------------ */
 
 static void
 before_poll(void)
 {
-    const uint64_t m = 1;
-
     make_world();
-    for (uint32_t i = 0; i < full; i++)
-        CRASH_EQUAL(shmc_mpmc_push(&queue[1], &m, 8), SHMC_OK);
+    fill();
 }
 
 static void
@@ -105,8 +121,7 @@ go_on(void)
 {
     uint64_t m = LAST, got = 0;
 
-    for (int i = 0; i < QUEUES; i++)
-        while (shmc_mpmc_pop(&queue[i], &got, 8) == SHMC_OK) { }
+    drain();
     for (int i = 0; i < QUEUES; i++) {
         set_items(queue, SHMC_POLLIN);
         CRASH_EQUAL(shmc_poll(item, QUEUES, 0), 0);
@@ -123,7 +138,15 @@ go_on(void)
         CRASH_EQUAL(shmc_mpmc_push(&queue[i], &m, 8), SHMC_OK);
         CRASH_EQUAL(queue[i].shm->readable.asleep, 0);
     }
-    crash_recovered();
+}
+
+/* What the stopped one waits for, if anything, is there when it goes on.    */
+static void
+frozen_poll(void)
+{
+    go_on();
+    drain();
+    fill();
 }
 
 static void
@@ -133,6 +156,7 @@ check_poll(void)
 
     if (book->returned) CRASH_EQUAL(book->acked, ready);
     go_on();
+    crash_recovered();
 }
 
 /* ---- the sender dies ------------------------------------------------------ */
@@ -156,6 +180,10 @@ listen(void *arg)
             TEST_REQUIRE(item[i].revents == SHMC_POLLIN);
             const int r = shmc_mpmc_pop(&mine[i], &got, 8);
             TEST_REQUIRE(r == SHMC_OK);
+            if (got == OTHER) {
+                book->other = 1;
+                continue;
+            }
             book->heard = got;
             book->count++;
         }
@@ -188,6 +216,16 @@ act_push(void)
 
     crash_acknowledge(shmc_mpmc_push(&mine[1], &m, 8), &book->acked,
                       &book->returned);
+}
+
+/* The other queue does not wait for who is stopped inside a push.           */
+static void
+frozen_push(void)
+{
+    const uint64_t m = OTHER;
+
+    CRASH_EQUAL(shmc_mpmc_push(&queue[0], &m, 8), SHMC_OK);
+    while (book->other == 0) test_sleep_ms(1);
 }
 
 static void
@@ -227,20 +265,36 @@ setup(void **state)
 }
 
 static void
+sweep_polls(const crash_case *c)
+{
+    reads = true;
+    full = 0;
+    crash_sweep("poll to read, empty", c);
+    full = 1;
+    crash_sweep("poll to read, one is there", c);
+    reads = false;
+    full = 4;
+    crash_sweep("poll to write, one is full", c);
+}
+
+static void
 a_poller_dies(void **state)
 {
     static const crash_case killed = { before_poll, enter_poll, NULL, act_poll,
                                        NULL, check_poll, leave_world };
 
     (void)state;
-    reads = true;
-    full = 0;
-    crash_sweep("poll to read, empty", &killed);
-    full = 1;
-    crash_sweep("poll to read, one is there", &killed);
-    reads = false;
-    full = 4;
-    crash_sweep("poll to write, one is full", &killed);
+    sweep_polls(&killed);
+}
+
+static void
+a_poller_stops(void **state)
+{
+    static const crash_case stopped = { before_poll, enter_poll, NULL, act_poll,
+                                        frozen_poll, check_poll, leave_world };
+
+    (void)state;
+    sweep_polls(&stopped);
 }
 
 static void
@@ -253,12 +307,25 @@ a_sender_dies_while_a_poller_sleeps(void **state)
     crash_sweep("push to a poller", &killed);
 }
 
+static void
+a_sender_stops_while_a_poller_sleeps(void **state)
+{
+    static const crash_case stopped = { before_push, enter_push, NULL, act_push,
+                                        frozen_push, check_push, leave_world };
+
+    (void)state;
+    crash_sweep("push to a poller", &stopped);
+}
+
 int
 main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_poller_dies, setup, crash_teardown),
+        cmocka_unit_test_setup_teardown(a_poller_stops, setup, crash_teardown),
         cmocka_unit_test_setup_teardown(a_sender_dies_while_a_poller_sleeps,
+                                        setup, crash_teardown),
+        cmocka_unit_test_setup_teardown(a_sender_stops_while_a_poller_sleeps,
                                         setup, crash_teardown),
     };
 

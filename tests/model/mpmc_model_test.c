@@ -443,6 +443,79 @@ static void loan_1(void *state) { (void)state; loan_some(1); }
 static void borrow_1(void *state) { (void)state; borrow_some(1); }
 static void borrow_2(void *state) { (void)state; borrow_some(2); }
 
+/* Who looks reads a message before it is known whether it becomes his, so it
+ * is written as one word.                                                 */
+static void
+push_word_some(uint32_t i)
+{
+    for (uint32_t k = 0; k < s.messages; k++) {
+        const uint32_t n = i * PER_THREAD + s.next[i];
+        void *slot;
+        ready(&s.q[i]);
+        const int r = shmc_mpmc_loan(&s.q[i], &slot);
+        model_require(r == SHMC_OK || r == SHMC_EAGAIN);
+        if (r != SHMC_OK) continue;
+        s.next[i]++;
+        shmi_store_rlx_64((uint64_t *)slot, FIRST + n);
+        model_require(shmc_mpmc_commit(&s.q[i]) == SHMC_OK);
+        s.acked |= 1u << n;
+    }
+}
+
+static void push_word_0(void *state) { (void)state; push_word_some(0); }
+
+static void
+laps_of_words_1(void *state)
+{
+    push_word_some(1);
+    pop_1(state);
+    push_word_some(1);
+    pop_1(state);
+}
+
+/* As a server does that throws away what nobody waits for.                */
+static void
+look_some(uint32_t i)
+{
+    shmc_mpmc *q = &s.q[i];
+    uint64_t pos;
+
+    for (uint32_t k = 0; k < s.tries; k++) {
+        const int r = shmi_mpmc_readable(q, s.look);
+        model_require(r == 1 || r == SHMC_EAGAIN);
+        const uint64_t *cell = r == 1 ? shmi_mpmc_peek(q, &pos) : NULL;
+        if (cell == NULL) continue;
+        const uint64_t msg = shmi_load_rlx_64(cell + 1);
+        s.popping[i] = 1;
+        if (shmi_mpmc_discard(q, pos)) deliver(msg);
+        s.popping[i] = 0;
+    }
+}
+
+static void look_0(void *state) { (void)state; look_some(0); }
+static void look_1(void *state) { (void)state; look_some(1); }
+static void look_2(void *state) { (void)state; look_some(2); }
+
+/* A producer that is told of room, and has no other beside it, finds it.  */
+static void
+push_told(uint32_t i, bool alone)
+{
+    for (uint32_t k = 0; k < s.messages; k++) {
+        const int room = shmi_mpmc_writable(&s.q[i], s.look);
+        model_require(room == 1 || room == SHMC_EAGAIN);
+        if (room != 1) continue;
+        const uint32_t n = i * PER_THREAD + s.next[i]++;
+        const uint64_t msg = FIRST + n;
+        const int r = shmc_mpmc_push(&s.q[i], &msg, 8);
+        model_require(r == SHMC_OK || (!alone && r == SHMC_EAGAIN));
+        if (r == SHMC_OK) s.acked |= 1u << n;
+    }
+}
+
+static void push_told_alone_0(void *state) { (void)state; push_told(0, true); }
+static void push_told_0(void *state) { (void)state; push_told(0, false); }
+static void push_told_1(void *state) { (void)state; push_told(1, false); }
+
 static void
 push_wide_0(void *state)
 {
@@ -690,6 +763,22 @@ static const model_case cases[] = {
     { CASE("mpmc_wait_asymmetric", wakes_asymmetric, push_wait_two,
            pop_wait_two, NULL, all_arrived), .executions = 20000 },
 
+    { CASE("mpmc_look", two_slots, push_word_0, look_1, NULL, nothing_lost) },
+    { CASE("mpmc_look_in_one", one_slot, push_word_0, look_1, NULL,
+           nothing_lost) },
+    { CASE("mpmc_look_and_pop", few_in_one, push_word_0, look_1, pop_2,
+           nothing_lost) },
+    { CASE("mpmc_lookers", inspected_full_1, push_word_0, look_1, look_2,
+           nothing_lost), .executions = 20000 },
+    { CASE("mpmc_look_lapped", lapped, look_0, laps_of_words_1, NULL,
+           once) },
+    { CASE("mpmc_told_of_room", one_slot, push_told_alone_0, pop_1, NULL,
+           nothing_lost) },
+    { CASE("mpmc_told_of_room_inspects", inspected_full_1, push_told_alone_0,
+           pop_1, pop_2, nothing_lost), .executions = 20000 },
+    { CASE("mpmc_both_told_of_room", few_in_one, push_told_0, push_told_1,
+           pop_2, nothing_lost) },
+
     { CASE("mpmc_lapped_push", lapped, push_0, push_pop_twice_1, NULL,
            once) },
     { CASE("mpmc_lapped_pop", lapped, pop_0, push_pop_twice_1, NULL, once) },
@@ -751,6 +840,12 @@ static const model_case cases[] = {
            nothing_lost), DIES(0), .executions = 200 },
     { CASE("mpmc_borrower_dies", full_2, pop_0, borrow_1, pop_2,
            nothing_lost), DIES(1), .executions = 200 },
+    { CASE("mpmc_looker_dies", full_2, look_0, look_1, pop_2,
+           nothing_lost), DIES(0), .executions = 200 },
+    { CASE("mpmc_producer_dies_looked_at", mortal_2, push_word_0, look_1, pop_2,
+           nothing_lost), DIES(0), .executions = 200 },
+    { CASE("mpmc_consumer_dies_before_room", full_1, pop_0, push_told_1,
+           pop_2, nothing_lost), DIES(0), .executions = 200 },
     { CASE("mpmc_consumer_dropped", drops_1, pop_0, push_1, pop_2,
            nothing_lost), DIES(0), .executions = 200 },
     { CASE("mpmc_poison", poison, pop_0, push_1, pop_2, poison_is_gone),
