@@ -9,6 +9,7 @@
 #include "link_lib.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 
 #if defined(__has_include)
@@ -34,7 +35,7 @@ static const char roudi_config[] =
     "[[segment.mempool]]\nsize = 1048832\ncount = 40\n"
     "[[segment.mempool]]\nsize = 4194560\ncount = 20\n";
 
-/* End it as it wants to be ended: then it removes its files.              */
+/* End it as it wants to be ended: then it removes its files, mostly.      */
 static void
 roudi_stop(void)
 {
@@ -45,15 +46,18 @@ roudi_stop(void)
         if (shmi_now_ns() > until) {
             kill(roudi, SIGKILL);
             (void)waitpid(roudi, NULL, 0);
-            (void)unlink("/dev/shm/iceoryx_mgmt");
-            (void)unlink("/dev/shm/root");
-            (void)unlink("/tmp/roudi");
-            (void)unlink("/tmp/roudi.lock");
-            (void)unlink("/tmp/iox-unique-roudi.lock");
             break;
         }
         link_sleep_us(2000);
     }
+    (void)unlink("/dev/shm/iceoryx_mgmt");
+    const struct group *g = getgrgid(getegid());
+    char segment[128];              /* is named after the group            */
+    snprintf(segment, sizeof segment, "/dev/shm/%s", g ? g->gr_name : "root");
+    (void)unlink(segment);
+    (void)unlink("/tmp/roudi");
+    (void)unlink("/tmp/roudi.lock");
+    (void)unlink("/tmp/iox-unique-roudi.lock");
     roudi = -1;
 }
 

@@ -1,9 +1,9 @@
 /* pushpull_bench.c - PUSH/PULL sockets against the queue that they stand on.
  *
  * Throughput of 64 bytes by copy, with one worker and with two: a queue whose
- * longest message has 64 bytes, one of 16384 (cells of 128 bytes), and one
- * that wakes by membarrier, against shmc_mpmc with and without bells, and with
- * its own waiting calls.  And of 1 MiB written and read in place, against loan
+ * longest message has 64 bytes, one of 16384 (cells of 128 bytes), one that
+ * wakes by membarrier, and one dealt by turns, against shmc_mpmc with and
+ * without bells, and with its own waiting calls.  And of 1 MiB written and read in place, against loan
  * and borrow of shmc_mpmc.
  *
  * usage: pushpull_bench --help
@@ -15,7 +15,7 @@
 enum { LARGE = 1 << 20, LARGE_SLOTS = 4, MEMORY = (LARGE_SLOTS + 1) * LARGE };
 
 typedef struct way {                /* one way to use a queue               */
-    uint32_t max_bytes, wake, waitable;
+    uint32_t max_bytes, wake, waitable, turns;
     void (*produce)(bench_worker *w), (*consume)(bench_worker *w);
 } way;
 
@@ -49,8 +49,9 @@ mpmc_map(shmc_mpmc *q, uint32_t role)
     must(shmc_mpmc_map(q, memory, MEMORY, role));
 }
 
-static void
-mpmc_push(bench_worker *w)
+/* Try again and again, or wait as the sockets wait.                        */
+static inline void
+mpmc_produce(bench_worker *w, bool waits)
 {
     shmc_mpmc q;
 
@@ -59,14 +60,15 @@ mpmc_push(bench_worker *w)
     for (uint64_t i = 0; i < w->messages; i++) {
         message m;
         bench_fill(m.word, sizeof m, w->first + i);
-        while (shmc_mpmc_push(&q, &m, sizeof m) != SHMC_OK) bench_idle(w);
+        if (waits) must(shmc_mpmc_push_wait(&q, &m, sizeof m, -1));
+        else while (shmc_mpmc_push(&q, &m, sizeof m) != SHMC_OK) bench_idle(w);
     }
     bench_stop(w);
     shmc_mpmc_close(&q);
 }
 
-static void
-mpmc_pop(bench_worker *w)
+static inline void
+mpmc_consume(bench_worker *w, bool waits)
 {
     shmc_mpmc q;
     uint64_t sum = 0;
@@ -75,7 +77,8 @@ mpmc_pop(bench_worker *w)
     bench_start(w);
     for (uint64_t i = 0; i < w->messages; i++) {
         message m;
-        while (shmc_mpmc_pop(&q, &m, sizeof m) != SHMC_OK) bench_idle(w);
+        if (waits) must(shmc_mpmc_pop_wait(&q, &m, sizeof m, -1));
+        else while (shmc_mpmc_pop(&q, &m, sizeof m) != SHMC_OK) bench_idle(w);
         sum += bench_sum(m.word, sizeof m);
     }
     bench_stop(w);
@@ -83,40 +86,10 @@ mpmc_pop(bench_worker *w)
     shmc_mpmc_close(&q);
 }
 
-/* Waiting as the sockets wait.                                             */
-static void
-mpmc_push_wait(bench_worker *w)
-{
-    shmc_mpmc q;
-
-    mpmc_map(&q, SHMC_PRODUCER);
-    bench_start(w);
-    for (uint64_t i = 0; i < w->messages; i++) {
-        message m;
-        bench_fill(m.word, sizeof m, w->first + i);
-        must(shmc_mpmc_push_wait(&q, &m, sizeof m, -1));
-    }
-    bench_stop(w);
-    shmc_mpmc_close(&q);
-}
-
-static void
-mpmc_pop_wait(bench_worker *w)
-{
-    shmc_mpmc q;
-    uint64_t sum = 0;
-
-    mpmc_map(&q, SHMC_CONSUMER);
-    bench_start(w);
-    for (uint64_t i = 0; i < w->messages; i++) {
-        message m;
-        must(shmc_mpmc_pop_wait(&q, &m, sizeof m, -1));
-        sum += bench_sum(m.word, sizeof m);
-    }
-    bench_stop(w);
-    w->sum = sum;
-    shmc_mpmc_close(&q);
-}
+static void mpmc_push(bench_worker *w) { mpmc_produce(w, false); }
+static void mpmc_pop(bench_worker *w) { mpmc_consume(w, false); }
+static void mpmc_push_wait(bench_worker *w) { mpmc_produce(w, true); }
+static void mpmc_pop_wait(bench_worker *w) { mpmc_consume(w, true); }
 
 static void
 mpmc_commit(bench_worker *w)
@@ -175,6 +148,7 @@ push_open(shmc_push *push)
 {
     const shmc_push_desc d = {
         .max_bytes = the->max_bytes, .wake = the->wake,
+        .round_robin = the->turns,
         .depth = the->max_bytes == LARGE ? LARGE_SLOTS : BENCH_SLOTS };
 
     must(shmc_push_open(push, name, &d));
@@ -274,15 +248,16 @@ socket_round(bench_round *r)
 
 /* ---- the run -------------------------------------------------------------------- */
 
-static const way plain = { 64, 0, 0, mpmc_push, mpmc_pop };
-static const way bells = { 64, 0, 1, mpmc_push, mpmc_pop };
-static const way waits = { 64, 0, 1, mpmc_push_wait, mpmc_pop_wait };
-static const way whole = { LARGE, 0, 1, mpmc_commit, mpmc_borrow };
-static const way exact = { 64, 0, 1, socket_send, socket_recv };
-static const way roomy = { 16384, 0, 1, socket_send, socket_recv };
-static const way quiet = { 64, SHMC_WAKE_ASYMMETRIC, 1, socket_send,
+static const way plain = { 64, 0, 0, 0, mpmc_push, mpmc_pop };
+static const way bells = { 64, 0, 1, 0, mpmc_push, mpmc_pop };
+static const way waits = { 64, 0, 1, 0, mpmc_push_wait, mpmc_pop_wait };
+static const way whole = { LARGE, 0, 1, 0, mpmc_commit, mpmc_borrow };
+static const way exact = { 64, 0, 1, 0, socket_send, socket_recv };
+static const way roomy = { 16384, 0, 1, 0, socket_send, socket_recv };
+static const way quiet = { 64, SHMC_WAKE_ASYMMETRIC, 1, 0, socket_send,
                            socket_recv };
-static const way large = { LARGE, 0, 1, socket_commit, socket_borrow };
+static const way dealt = { 64, 0, 1, 2, socket_send, socket_recv };
+static const way large = { LARGE, 0, 1, 0, socket_commit, socket_borrow };
 
 #define SOCKETS(NAME, WAY, P, C)                                              \
     { "throughput", NAME, 64, socket_round, .arg = &WAY, .producers = P,      \
@@ -294,6 +269,7 @@ static const way large = { LARGE, 0, 1, socket_commit, socket_borrow };
     SOCKETS("push_pull", exact, P, C),                                        \
     SOCKETS("push_pull_16384", roomy, P, C),                                  \
     SOCKETS("push_pull_asymmetric", quiet, P, C),                             \
+    SOCKETS("push_pull_by_turns", dealt, P, C),                               \
     QUEUES("shmc_mpmc_waits", waits, P, C),                                   \
     QUEUES("shmc_mpmc_bells", bells, P, C), QUEUES("shmc_mpmc", plain, P, C)
 

@@ -24,8 +24,6 @@ def shmc_binaries(srcs, copts = [], linkopts = [], deps = [], helpers = [], tags
             deps = ["//:all_headers"] + deps,
         )
 
-_RINGS = ["bcast", "mpmc", "queue", "value"]
-
 def _tags(stem):
     # Single-stepping a program under ptrace does not go with a sanitizer's
     # runtime, nor does a model checker that swaps stacks.
@@ -35,10 +33,9 @@ def _tags(stem):
         tags.append("no-sanitizer")
     if stem.endswith("_model_test"):
         tags += ["once", "model"]
-    # What the back end of the atomics can break: itself, races, and the rings
-    # after each instruction.  arm64 runs all on __atomic.
-    if not (stem.startswith("platform_") or "_stress_" in stem or
-            stem in [ring + "_kill_crash_test" for ring in _RINGS]):
+    # What the back end of the atomics can break: itself, and races.  arm64
+    # runs all on __atomic.
+    if not (stem.startswith("platform_") or "_stress_" in stem):
         tags.append("no-builtin")
     return tags
 
