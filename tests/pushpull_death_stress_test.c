@@ -16,6 +16,7 @@ typedef struct book {
     shmc_push_desc desc;
     char dir[64];
     uint64_t next;                  /* item to push next                    */
+    uint32_t open;                  /* the first pusher is here             */
     uint32_t stop, limit;
     uint8_t acked[MAX_ITEMS];       /* send returned                        */
     uint32_t out[MAX_ITEMS];        /* times handed out                     */
@@ -63,10 +64,14 @@ pushes(void *arg)
     void *room;
 
     TEST_REQUIRE(shmc_push_open(&push, "death/work", &b->desc) == SHMC_OK);
+    shmi_store_rel_32(&b->open, 1);
     while (shmi_load_acq_32(&b->stop) == 0) {
         const uint64_t item = shmi_faa_64(&b->next, 1);
         const uint32_t bytes = bytes_of(item);
-        if (item >= MAX_ITEMS) break;
+        if (item >= MAX_ITEMS) {    /* all there are; nobody leaves for that */
+            test_sleep_ms(1);
+            continue;
+        }
         seal(words, item);
         int r = SHMC_OK;
         if (item % 5 != 0) {
@@ -198,6 +203,9 @@ run(uint32_t depth, uint32_t on_death, uint32_t limit)
     for (uint32_t i = 0; i < PEOPLE; i++) {
         w[i] = (who){ b, i };
         pid[i] = start(&w[i]);
+        /* The first pusher stays: without it the death of another may be
+         * the end of the work.                                             */
+        while (shmi_load_acq_32(&b->open) == 0) test_sleep_ms(1);
     }
     deaths(w, pid);
     all_leave(w, pid);
