@@ -3,8 +3,8 @@
  * Throughput of 64 bytes by copy, with one worker and with two: a queue whose
  * longest message has 64 bytes, one of 16384 (cells of 128 bytes), one that
  * wakes by membarrier, and one dealt by turns, against shmc_mpmc with and
- * without bells, and with its own waiting calls.  And of 1 MiB written and read in place, against loan
- * and borrow of shmc_mpmc.
+ * without bells, and with its own waiting calls.  And of 1 MiB written and
+ * read in place, against loan and borrow of shmc_mpmc.
  *
  * usage: pushpull_bench --help
  * SPDX-License-Identifier: MIT                                            */

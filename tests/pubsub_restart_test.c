@@ -223,9 +223,10 @@ who_only_polls_moves_over_too(void **state)
 /* ---- deaths -------------------------------------------------------------- */
 
 /* Publishers, each in another shape than the one before, number messages,
- * and are killed at random, but not while they open: docs/caveats.md; the witness sees none twice, none out of order,
- * and all of those whose send returned.  For that a publisher waits a second
- * for it to move over, which is enough if it gets a CPU.                   */
+ * and are killed at random, but not while they open: docs/caveats.md; the
+ * witness sees none twice, none out of order, and all of those whose send
+ * returned.  For that a publisher waits a second for it to move over, which
+ * is enough if it gets a CPU.                                              */
 enum { LIVES = SHMI_TSAN ? 15 : 60, ITEMS = 1 << 16, STARVED_NS = 350000000 };
 
 typedef struct diary {
